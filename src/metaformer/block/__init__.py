@@ -1,0 +1,1 @@
+"""The MetaFormer block: norm, token mixer, residual, norm, channel MLP, residual. One file per part."""

@@ -1,0 +1,49 @@
+"""The channel MLP: mixes the channels of each token."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from metaformer.block.activation import ACTIVATIONS
+from metaformer.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelMLPConfig:
+    """Two linear layers with an activation between, the same for every token."""
+
+    ratio: float = 4.0  # hidden channels per channel
+    activation: str = "gelu"  # a name in ACTIVATIONS
+    bias: bool = True
+    dropout: float = 0.0  # after the activation and after the second layer
+
+    def __post_init__(self) -> None:
+        # Looked up here, so that a misspelt name fails where it is written.
+        ACTIVATIONS[self.activation]
+        if self.ratio <= 0:
+            raise ConfigError(f"ChannelMLPConfig.ratio must be above 0; got {self.ratio}. The paper uses 4.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"ChannelMLPConfig.dropout must be in [0, 1); got {self.dropout}.")
+
+    def build(self, dim: int) -> "ChannelMLP":
+        return ChannelMLP(dim, self)
+
+
+class ChannelMLP(nn.Module):
+    """W2 activation(W1 x) for each token; as 1x1 convolutions, so that features keep their layout.
+
+    Source: arXiv:2111.11418, Eq. 3.
+    """
+
+    def __init__(self, dim: int, config: ChannelMLPConfig) -> None:
+        super().__init__()
+        hidden = max(1, int(dim * config.ratio))
+        self.fc1 = nn.Conv2d(dim, hidden, 1, bias=config.bias)
+        self.activation = ACTIVATIONS[config.activation]()
+        self.dropout = nn.Dropout(config.dropout)
+        self.fc2 = nn.Conv2d(hidden, dim, 1, bias=config.bias)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        x = self.dropout(self.activation(self.fc1(x)))
+        return self.dropout(self.fc2(x))

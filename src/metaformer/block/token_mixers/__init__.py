@@ -1,0 +1,35 @@
+"""Token mixers: the plug-in of the MetaFormer. One file each, and TOKEN_MIXERS, the one table of names."""
+
+from metaformer.block.token_mixers.attention import AttentionConfig
+from metaformer.block.token_mixers.config import TokenMixerConfig
+from metaformer.block.token_mixers.depthwise_conv import DepthwiseConvConfig
+from metaformer.block.token_mixers.identity import IdentityConfig
+from metaformer.block.token_mixers.pooling import PoolingConfig
+from metaformer.block.token_mixers.random_mixing import RandomMixingConfig
+from metaformer.block.token_mixers.spatial_mlp import SpatialMLPConfig
+from metaformer.core.configs import register_table
+from metaformer.core.registry import Registry
+
+TOKEN_MIXERS: Registry[type] = Registry(
+    "token mixer",
+    {
+        "identity": IdentityConfig,
+        "pooling": PoolingConfig,
+        "random": RandomMixingConfig,
+        "depthwise_conv": DepthwiseConvConfig,
+        "attention": AttentionConfig,
+        "spatial_mlp": SpatialMLPConfig,
+    },
+)
+register_table(TokenMixerConfig, TOKEN_MIXERS)
+
+__all__ = [
+    "TOKEN_MIXERS",
+    "AttentionConfig",
+    "DepthwiseConvConfig",
+    "IdentityConfig",
+    "PoolingConfig",
+    "RandomMixingConfig",
+    "SpatialMLPConfig",
+    "TokenMixerConfig",
+]

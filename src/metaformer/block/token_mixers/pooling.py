@@ -1,0 +1,46 @@
+"""Average pooling."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from metaformer.block.site import Site
+from metaformer.core.errors import ConfigError
+from metaformer.ops.pool_mix import pool_mix
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolingConfig:
+    """Average pooling over a square window, minus the input."""
+
+    pool_size: int = 3  # side of the window, in tokens
+
+    def __post_init__(self) -> None:
+        if self.pool_size < 1 or self.pool_size % 2 == 0:
+            raise ConfigError(
+                f"PoolingConfig.pool_size must be odd and positive, so that the output keeps the grid; "
+                f"got {self.pool_size}. Try {max(1, self.pool_size + 1 - self.pool_size % 2)}."
+            )
+
+    def build(self, site: Site) -> "Pooling":
+        return Pooling(self)
+
+
+class Pooling(nn.Module):
+    """Replaces each token by its local mean, minus itself.
+
+    The block adds the input back, so the subtraction leaves pure mixing.
+
+    Source: arXiv:2111.11418, Sec. 3.2 and Algorithm 1.
+    """
+
+    def __init__(self, config: PoolingConfig) -> None:
+        super().__init__()
+        self.pool_size = config.pool_size
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return pool_mix(x, self.pool_size)
+
+    def extra_repr(self) -> str:
+        return f"pool_size={self.pool_size}"

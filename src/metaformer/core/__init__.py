@@ -1,0 +1,1 @@
+"""What every layer stands on and no model is known to: errors, tables, configs, run records, machine facts."""

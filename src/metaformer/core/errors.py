@@ -1,0 +1,35 @@
+"""The user's mistakes, each a sentence that names the setting, what was given, what is allowed and the fix."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """A setting has a value that cannot work."""
+
+
+class ShapeError(ValueError):
+    """A tensor has a shape that the module it was given to cannot take."""
+
+
+class DataError(ValueError):
+    """A file or folder cannot be read as what it should be."""
+
+
+class MissingExtraError(ImportError):
+    """An optional part of the package is needed and not installed."""
+
+    def __init__(self, *, need: str, extra: str) -> None:
+        super().__init__(f"{need} needs the extra '{extra}'. Install it: pip install 'metaformer[{extra}]'")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns " Did you mean 'x'?" for the nearest known name, or nothing if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that is not in a table: says which is nearest and which exist."""
+    names = list(known)
+    return ConfigError(f"unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.")

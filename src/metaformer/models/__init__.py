@@ -1,0 +1,1 @@
+"""MetaFormer models: config, patch embedding, head, the model, the zoo, weights."""

@@ -1,0 +1,136 @@
+"""What a MetaFormer is made of, as one frozen config."""
+
+from dataclasses import dataclass, field, replace
+from math import prod
+
+from metaformer.block.channel_mlp import ChannelMLPConfig
+from metaformer.block.metaformer_block import BlockConfig
+from metaformer.block.norm import ModifiedLayerNormConfig, NormConfig
+from metaformer.block.residual import ResidualConfig
+from metaformer.block.site import Grid
+from metaformer.block.token_mixers import TokenMixerConfig
+from metaformer.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchEmbeddingConfig:
+    """The convolution that opens a stage: cuts its input into overlapping patches, one token each."""
+
+    kernel_size: int = 3
+    stride: int = 2
+    padding: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kernel_size < 1 or self.stride < 1 or self.padding < 0:
+            raise ConfigError(
+                "PatchEmbeddingConfig.kernel_size and stride must be at least 1 and padding at least 0; "
+                f"got {self.kernel_size}, {self.stride} and {self.padding}."
+            )
+
+    def grid(self, size: Grid) -> Grid:
+        """The token grid that comes out for an input of this height and width."""
+        height, width = ((side + 2 * self.padding - self.kernel_size) // self.stride + 1 for side in size)
+        return height, width
+
+
+STEM = PatchEmbeddingConfig(kernel_size=7, stride=4, padding=2)
+DOWNSAMPLING = PatchEmbeddingConfig(kernel_size=3, stride=2, padding=1)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How an image becomes the model's input."""
+
+    crop_fraction: float = 0.9  # of the resized image's side that the centre crop keeps
+    interpolation: str = "bicubic"
+    mean: tuple[float, ...] = IMAGENET_MEAN  # per channel, of pixels in [0, 1]
+    std: tuple[float, ...] = IMAGENET_STD
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaFormerConfig:
+    """A MetaFormer: stages of blocks, each stage opened by a patch embedding."""
+
+    dims: tuple[int, ...]  # channels, one value a stage
+    depths: tuple[int, ...]  # blocks, one value a stage
+    token_mixers: tuple[TokenMixerConfig, ...]  # one a stage
+    patch_embeddings: tuple[PatchEmbeddingConfig, ...] = (STEM, DOWNSAMPLING, DOWNSAMPLING, DOWNSAMPLING)
+    norm: NormConfig = field(default_factory=ModifiedLayerNormConfig)
+    channel_mlp: ChannelMLPConfig | None = field(default_factory=ChannelMLPConfig)  # None: left out
+    residual: ResidualConfig = field(default_factory=lambda: ResidualConfig(layer_scale_init=1e-5))
+    drop_path: float = 0.0  # rate of the last block; the first has 0, linear between
+    position_embedding_stages: tuple[int, ...] = ()  # stages, from 0, whose tokens get a learned position embedding
+    head_dropout: float = 0.0  # before the classifier
+    num_classes: int = 1000  # 0: no classifier
+    in_chans: int = 3
+    image_size: Grid = (224, 224)  # height and width, in pixels
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+    def __post_init__(self) -> None:
+        self._check_stages()
+        if not 0 <= self.drop_path < 1:
+            raise ConfigError(f"MetaFormerConfig.drop_path must be in [0, 1); got {self.drop_path}.")
+        if not 0 <= self.head_dropout < 1:
+            raise ConfigError(f"MetaFormerConfig.head_dropout must be in [0, 1); got {self.head_dropout}.")
+        if self.num_classes < 0:
+            raise ConfigError(
+                f"MetaFormerConfig.num_classes must be at least 0 (no classifier); got {self.num_classes}."
+            )
+        if self.in_chans < 1:
+            raise ConfigError(f"MetaFormerConfig.in_chans must be at least 1; got {self.in_chans}. RGB has 3.")
+        if len(self.image_size) != 2 or min(self.image_size) < self.total_stride:
+            raise ConfigError(
+                f"MetaFormerConfig.image_size must be a height and a width of at least {self.total_stride} pixels, "
+                f"the total stride; got {'x'.join(str(side) for side in self.image_size)}."
+            )
+
+    def _check_stages(self) -> None:
+        if not self.dims:
+            raise ConfigError("MetaFormerConfig.dims must name at least one stage; got ().")
+        for name in ("depths", "token_mixers", "patch_embeddings"):
+            if len(getattr(self, name)) != len(self.dims):
+                raise ConfigError(
+                    f"MetaFormerConfig.{name} must have one entry a stage: {len(self.dims)}, as dims has; "
+                    f"got {len(getattr(self, name))}."
+                )
+        for name in ("dims", "depths"):
+            if min(getattr(self, name)) < 1:
+                raise ConfigError(f"MetaFormerConfig.{name} must be at least 1 each; got {getattr(self, name)}.")
+        if any(stage not in range(len(self.dims)) for stage in self.position_embedding_stages):
+            raise ConfigError(
+                f"MetaFormerConfig.position_embedding_stages must be in 0..{len(self.dims) - 1}; "
+                f"got {self.position_embedding_stages}."
+            )
+
+    @property
+    def num_stages(self) -> int:
+        return len(self.dims)
+
+    @property
+    def total_stride(self) -> int:
+        """Pixels per token of the last stage."""
+        return prod(embedding.stride for embedding in self.patch_embeddings)
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """Height and width of each stage, in tokens, at `image_size`."""
+        grids, size = [], self.image_size
+        for embedding in self.patch_embeddings:
+            size = embedding.grid(size)
+            grids.append(size)
+        return tuple(grids)
+
+    def block(self, stage: int) -> BlockConfig:
+        """The config of the blocks of a stage."""
+        return BlockConfig(
+            token_mixer=self.token_mixers[stage],
+            norm=self.norm,
+            channel_mlp=self.channel_mlp,
+            residual=self.residual,
+        )
+
+    def with_preprocessing(self, *, mean: tuple[float, ...], std: tuple[float, ...]) -> "MetaFormerConfig":
+        """The same model for images of another mean and standard deviation."""
+        return replace(self, preprocessing=replace(self.preprocessing, mean=mean, std=std))

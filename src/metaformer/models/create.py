@@ -1,0 +1,60 @@
+"""A model from a name or a config."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from metaformer.block.site import Grid
+from metaformer.models.config import MetaFormerConfig
+from metaformer.models.load_weights import load_weights
+from metaformer.models.metaformer import MetaFormer
+from metaformer.models.weights import Weights, read_weights
+from metaformer.models.zoo import ZOO
+
+
+def create_model(
+    name_or_config: str | MetaFormerConfig,
+    *,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    image_size: int | Grid | None = None,
+    drop_path: float | None = None,
+) -> MetaFormer:
+    """Builds a model, with random weights or with those of a file.
+
+    What is not given comes from the weights, then from the config. The classifier is made anew only when
+    `num_classes` differs from that of the weights.
+
+    Args:
+        name_or_config: A name in the zoo (`list_models()`), or a config.
+        weights: A weights file or a run folder; None draws weights from PyTorch's generator.
+        num_classes: Classes; 0 leaves out the classifier.
+        in_chans: Channels of the image.
+        image_size: Side, or height and width, in pixels; weights tied to another grid are resized.
+        drop_path: Rate of stochastic depth in the last block.
+
+    Raises:
+        ConfigError: A name or a value is wrong, or the weights do not fit.
+        DataError: The weights cannot be read.
+    """
+    config = ZOO[name_or_config] if isinstance(name_or_config, str) else name_or_config
+    stored = read_weights(weights) if weights is not None else None
+    changes: dict[str, Any] = _facts_of(stored) if stored else {}
+    asked = {"num_classes": num_classes, "in_chans": in_chans, "drop_path": drop_path}
+    changes |= {key: value for key, value in asked.items() if value is not None}
+    if image_size is not None:
+        changes["image_size"] = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    model = MetaFormer(replace(config, **changes))
+    if stored:
+        load_weights(model, stored)
+    return model
+
+
+def _facts_of(weights: Weights) -> dict[str, Any]:
+    """What weights say about their model, besides its architecture."""
+    if weights.config is not None:
+        names = ("num_classes", "in_chans", "image_size", "preprocessing")
+        return {name: getattr(weights.config, name) for name in names}
+    classifier = weights.state.get("head.fc.weight")
+    return {} if classifier is None else {"num_classes": classifier.shape[0]}

@@ -1,0 +1,243 @@
+"""The model: stages of MetaFormer blocks, then a head."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.fx
+import torch.utils.checkpoint
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from metaformer.block.site import Site
+from metaformer.core.errors import ConfigError, ShapeError
+from metaformer.models.config import MetaFormerConfig
+from metaformer.models.head import Head
+from metaformer.models.initialization import initialize
+from metaformer.models.patch_embedding import PatchEmbedding, PositionEmbedding
+
+
+# A leaf for torch.fx: tracing records the call, and the branch on the shape runs with real tensors.
+@torch.fx.wrap
+def require_image(x: Float[Tensor, "..."], in_chans: int, total_stride: int) -> Float[Tensor, "..."]:
+    """Returns `x` if it is a batch of images that the model can take.
+
+    Raises:
+        ShapeError: It is not.
+    """
+    if x.ndim != 4 or x.shape[1] != in_chans:
+        raise ShapeError(f"the model takes images as (B, {in_chans}, H, W); got {tuple(x.shape)}.")
+    if x.shape[2] < total_stride or x.shape[3] < total_stride:
+        raise ShapeError(
+            f"images must be at least {total_stride}x{total_stride} pixels, the model's total stride; "
+            f"got {x.shape[2]}x{x.shape[3]}."
+        )
+    return x
+
+
+class Stage(nn.Module):
+    """Patch embedding, position embedding where there is one, blocks."""
+
+    def __init__(self, config: MetaFormerConfig, stage: int, drop_path_rates: Sequence[float]) -> None:
+        super().__init__()
+        dim, grid = config.dims[stage], config.grids[stage]
+        in_chans = config.dims[stage - 1] if stage else config.in_chans
+        self.patch_embed = PatchEmbedding(in_chans, dim, config.patch_embeddings[stage])
+        self.position_embed = (
+            PositionEmbedding(dim, grid, f"stages.{stage}")
+            if stage in config.position_embedding_stages
+            else nn.Identity()
+        )
+        self.blocks = nn.ModuleList(
+            config.block(stage).build(Site(dim, grid, stage, index), rate) for index, rate in enumerate(drop_path_rates)
+        )
+        self.grad_checkpointing = False
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        x = self.position_embed(self.patch_embed(x))
+        for block in self.blocks:
+            if self.grad_checkpointing and self.training:
+                x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return x
+
+
+class MetaFormer(nn.Module):
+    """Norm, token mixer, residual, norm, channel MLP, residual; four stages in the paper, any number here.
+
+    Offers what timm's users expect of a model. Features are (B, C, H, W).
+
+    Source: arXiv:2111.11418, Figures 1-2 and Table 1.
+    """
+
+    def __init__(self, config: MetaFormerConfig) -> None:
+        super().__init__()
+        self.config = config
+        # On the CPU whatever the default device is: these numbers are read here.
+        rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").split(list(config.depths))
+        self.stages = nn.ModuleList(Stage(config, i, rates[i].tolist()) for i in range(config.num_stages))
+        self.norm = config.norm.build(config.dims[-1])
+        self.head = Head(config.dims[-1], config.num_classes, config.head_dropout)
+        self.feature_info = [
+            {"num_chs": dim, "reduction": reduction, "module": f"stages.{i}"}
+            for i, (dim, reduction) in enumerate(zip(config.dims, self._reductions(), strict=True))
+        ]
+        initialize(self)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b ..."]:
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        """The features of the last stage, normalised."""
+        x = require_image(x, self.config.in_chans, self.config.total_stride)
+        for stage in self.stages:
+            x = stage(x)
+        return self.norm(x)
+
+    def forward_head(self, x: Float[Tensor, "b d h w"], pre_logits: bool = False) -> Float[Tensor, "b ..."]:
+        """Class scores, or with `pre_logits` what the classifier would have got."""
+        return self.head(x, pre_logits=pre_logits)
+
+    def forward_intermediates(
+        self,
+        x: Float[Tensor, "b c h w"],
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Any:
+        """The features after chosen stages.
+
+        Args:
+            x: Images.
+            indices: Stages, negative from the end; a number n means the last n; None means all.
+            norm: Apply the final norm to the last stage's features.
+            stop_early: Leave out the stages after the last chosen one.
+            output_fmt: "NCHW" or "NHWC".
+            intermediates_only: Return the list alone.
+
+        Returns:
+            The list of features, or (final features, list).
+
+        Raises:
+            ConfigError: A stage does not exist, or the format is unknown.
+        """
+        if output_fmt not in ("NCHW", "NHWC"):
+            raise ConfigError(f"output_fmt must be 'NCHW' or 'NHWC'; got {output_fmt!r}.")
+        chosen = self._stage_indices(indices)
+        last = len(self.stages) - 1
+        x = require_image(x, self.config.in_chans, self.config.total_stride)
+        features = []
+        for i, stage in enumerate(self.stages):
+            if stop_early and i > max(chosen):
+                break
+            x = stage(x)
+            if i in chosen:
+                feature = self.norm(x) if norm and i == last else x
+                features.append(feature if output_fmt == "NCHW" else feature.permute(0, 2, 3, 1))
+        if intermediates_only:
+            return features
+        return (self.norm(x) if not stop_early or max(chosen) == last else x), features
+
+    def prune_intermediate_layers(
+        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Removes the stages after the last chosen one, for use as a feature extractor.
+
+        Returns:
+            The chosen stages.
+        """
+        chosen = self._stage_indices(indices)
+        # The norm has the channels of the last stage, so it goes with it.
+        if prune_norm or max(chosen) + 1 < len(self.stages):
+            self.norm = nn.Identity()
+        self.stages = self.stages[: max(chosen) + 1]
+        if prune_head:
+            self.reset_classifier(0, "")
+        return chosen
+
+    def _stage_indices(self, indices: int | Sequence[int] | None) -> list[int]:
+        num = len(self.stages)
+        if indices is None:
+            indices = range(num)
+        elif isinstance(indices, int):
+            if not 1 <= indices <= num:
+                raise ConfigError(f"indices must be 1..{num} of the last stages; got {indices}.")
+            indices = range(num - indices, num)
+        if not len(indices) or any(not -num <= i < num for i in indices):
+            raise ConfigError(f"indices must be stages from 0 to {num - 1} (negative from the end); got {indices}.")
+        return [i % num for i in indices]
+
+    def get_classifier(self) -> nn.Module:
+        """The linear layer that makes class scores (Identity if there is none)."""
+        return self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A new classifier for another number of classes; 0 leaves it out."""
+        self.head.reset(num_classes, global_pool)
+        self.config = replace(self.config, num_classes=num_classes)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """In training, keep only the input of each block and compute the rest again on the way back."""
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            stage.grad_checkpointing = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns that put parameters into layers, from the stem up, as timm's layer-wise decay wants them."""
+        if coarse:
+            return {"stem": r"^stages\.0\.patch_embed", "blocks": [(r"^stages\.(\d+)", None), (r"^norm", (99999,))]}
+        blocks = [
+            (r"^stages\.(\d+)\.(?:patch_embed|position_embed)", (-1,)),
+            (r"^stages\.(\d+)\.blocks\.(\d+)", None),
+            (r"^norm", (99999,)),
+        ]
+        return {"stem": r"^stages\.0\.patch_embed", "blocks": blocks}
+
+    @property
+    def num_classes(self) -> int:
+        return self.config.num_classes
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the last stage."""
+        return self.config.dims[-1]
+
+    @property
+    def head_hidden_size(self) -> int:
+        """Channels that the classifier gets."""
+        return self.config.dims[-1]
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """What timm's tools want to know of a model."""
+        preprocessing = self.config.preprocessing
+        return {
+            "num_classes": self.config.num_classes,
+            "input_size": (self.config.in_chans, *self.config.image_size),
+            "pool_size": self.config.grids[-1],
+            "fixed_input_size": self.is_tied_to_grid,
+            "crop_pct": preprocessing.crop_fraction,
+            "interpolation": preprocessing.interpolation,
+            "mean": preprocessing.mean,
+            "std": preprocessing.std,
+            "first_conv": "stages.0.patch_embed.conv",
+            "classifier": "head.fc",
+        }
+
+    default_cfg = pretrained_cfg
+
+    @property
+    def is_tied_to_grid(self) -> bool:
+        """Whether the model takes images of its `image_size` only."""
+        return any(callable(getattr(module, "resize", None)) for module in self.modules())
+
+    def _reductions(self) -> list[int]:
+        reductions, stride = [], 1
+        for embedding in self.config.patch_embeddings:
+            stride *= embedding.stride
+            reductions.append(stride)
+        return reductions

@@ -1,0 +1,1 @@
+"""One flat loop, its checkpoints and its evaluation."""
