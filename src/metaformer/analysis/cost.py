@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -60,11 +61,17 @@ def profile(model: nn.Module, image_size: int | tuple[int, int] = 224, *, in_cha
     shape = (in_chans or _first_channels(model), height, width)
     was_training = model.training
     counter = _CostCounter()
-    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    first = next((tensor for tensor in model.parameters() if tensor.is_floating_point()), torch.empty(0, device="cpu"))
     try:
         model.eval()
-        with torch.no_grad(), _track_paths(model, counter), FakeTensorMode(allow_non_fake_inputs=True), counter:
-            model(torch.empty(1, *shape, device=device))
+        with (
+            torch.no_grad(),
+            _attention_in_parts(),
+            _track_paths(model, counter),
+            FakeTensorMode(allow_non_fake_inputs=True),
+            counter,
+        ):
+            model(torch.empty(1, *shape, device=first.device, dtype=first.dtype))
     finally:
         model.train(was_training)
     return Cost(
@@ -144,6 +151,18 @@ class _CostCounter(TorchDispatchMode):
 def _elements(out: Any) -> int:
     first = out[0] if isinstance(out, tuple | list) and out else out
     return first.numel() if isinstance(first, Tensor) else 0
+
+
+@contextmanager
+def _attention_in_parts() -> Iterator[None]:
+    """While the block runs, attention is made of matrix products; fused, it is another operator on each device."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
 @contextmanager

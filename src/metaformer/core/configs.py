@@ -88,7 +88,7 @@ def to_dict(config: object) -> dict[str, Any]:
     return cast(dict[str, Any], _CONVERTER.unstructure(config))
 
 
-def from_dict(cls: type[C], values: dict[str, Any], *, named: Iterable[type] = ()) -> C:
+def from_dict(cls: type[C], values: Any, *, named: Iterable[type] = ()) -> C:
     """The config that `to_dict` wrote.
 
     Args:
@@ -99,6 +99,8 @@ def from_dict(cls: type[C], values: dict[str, Any], *, named: Iterable[type] = (
     Raises:
         ConfigError: A field is unknown, missing, of the wrong type, or has a value that its class refuses.
     """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{cls.__name__} must be a JSON object of its fields; got {values!r}.")
     with _allowing(named):
         try:
             return _CONVERTER.structure(values, cls)
@@ -129,12 +131,16 @@ def _explain(error: BaseException, place: str) -> ConfigError:
         inner, note = with_notes[0]
         return _explain(inner, f"{place}.{note.name}")
     if isinstance(error, IterableValidationError):
-        inner, item = error.group_exceptions()[0][0]
+        of_items, of_the_list = error.group_exceptions()
+        if of_the_list:
+            return _explain(of_the_list[0], place)
+        inner, item = of_items[0]
         return _explain(inner, f"{place}[{item.index}]")
     if isinstance(error, _WrongTypeError):
         return ConfigError(f"{place} {error}")
     if isinstance(error, ConfigError):
-        return error
+        # A new one, without the notes that cattrs left on it.
+        return ConfigError(str(error))
     if isinstance(error, KeyError):
         return ConfigError(f"{place} is missing.")
     return ConfigError(f"{place}: {error}")
@@ -156,8 +162,9 @@ def parse_configs(text: str, table: Registry[type]) -> tuple[Any, ...]:
     """The configs written as a list with commas between, as in `pooling,pooling(pool_size=5),attention`."""
     try:
         body = ast.parse(f"[{text}]", mode="eval").body
-        elements = body.elts if isinstance(body, ast.List) else []
-        return tuple(_from_node(element, table) for element in elements)
+        if not isinstance(body, ast.List):
+            raise ValueError
+        return tuple(_from_node(element, table) for element in body.elts)
     except (SyntaxError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise

@@ -63,6 +63,7 @@ class MetaFormerConfig:
     drop_path: float = 0.0  # rate of the last block; the first has 0, linear between
     position_embedding_stages: tuple[int, ...] = ()  # stages, from 0, whose tokens get a learned position embedding
     head_dropout: float = 0.0  # before the classifier
+    init_std: float | None = 0.02  # of the first weights; None: 1/sqrt(fan-in), which suits narrow models
     num_classes: int = 1000  # 0: no classifier
     in_chans: int = 3
     image_size: Grid = (224, 224)  # height and width, in pixels

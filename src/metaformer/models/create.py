@@ -39,7 +39,7 @@ def create_model(
         DataError: The weights cannot be read.
     """
     config = ZOO[name_or_config] if isinstance(name_or_config, str) else name_or_config
-    stored = read_weights(weights) if weights is not None else None
+    stored = read_weights(weights, like=config) if weights is not None else None
     changes: dict[str, Any] = _facts_of(stored) if stored else {}
     asked = {"num_classes": num_classes, "in_chans": in_chans, "drop_path": drop_path}
     changes |= {key: value for key, value in asked.items() if value is not None}

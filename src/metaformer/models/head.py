@@ -36,10 +36,7 @@ class Head(nn.Module):
                 "Set num_classes=0, or global_pool='avg'."
             )
         self.global_pool = global_pool
-        old = next(self.fc.parameters(), None)
         self.fc = _classifier(self.dim, num_classes)
-        if old is not None:
-            self.fc.to(device=old.device, dtype=old.dtype)
 
     def forward(self, x: Float[Tensor, "b c h w"], pre_logits: bool = False) -> Float[Tensor, "b ..."]:
         if self.global_pool:

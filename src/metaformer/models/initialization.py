@@ -7,22 +7,35 @@ from metaformer.block.channel_mlp import ChannelMLP
 from metaformer.core.seeding import key_seed
 
 
-def initialize(model: nn.Module) -> None:
+def draw_base() -> int:
+    """One number from PyTorch's generator, drawn before anything is built: building draws from it too."""
+    return int(torch.randint(2**62, (), device="cpu").item())
+
+
+def initialize(model: nn.Module, base: int, std: float | None = 0.02) -> None:
     """Draws all weights anew, each module from a stream of its own.
 
-    The stream is keyed by the module's path and by one number from PyTorch's generator. So `torch.manual_seed` decides
-    everything, and two models that differ in the token mixer alone share every other first weight.
+    The stream is keyed by the module's path and by `base`. So `torch.manual_seed` decides everything, and two models
+    that differ in the token mixer alone share every other first weight.
+
+    Args:
+        model: Changed in place.
+        base: Key of all streams.
+        std: Of the truncated normal for linear layers and the channel MLP; None takes 1/sqrt(fan-in), which suits
+            narrow models.
 
     Source: arXiv:2111.11418, the authors' code: truncated normal (0.02) for linear layers and 1x1 convolutions of
     the channel MLP, zero bias; PyTorch's default for the patch embeddings.
     """
-    base = int(torch.randint(2**62, (), device="cpu").item())
     pointwise = {id(conv) for mlp in model.modules() if isinstance(mlp, ChannelMLP) for conv in (mlp.fc1, mlp.fc2)}
+    # torch.manual_seed reaches every device; until CUDA starts it keeps a stack trace of each call, which is slow.
+    on_cpu = {tensor.device.type for tensor in model.state_dict().values()} <= {"cpu", "meta"}
+    seed = torch.default_generator.manual_seed if on_cpu else torch.manual_seed
     with torch.random.fork_rng():
         for path, module in model.named_modules():
-            torch.manual_seed(key_seed(base, path))
+            seed(key_seed(base, path))
             if isinstance(module, nn.Linear) or id(module) in pointwise:
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.trunc_normal_(module.weight, std=std or module.weight[0].numel() ** -0.5)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif callable(reset := getattr(module, "reset_parameters", None)):

@@ -38,8 +38,8 @@ class LoadReport:
 def load_weights(model: MetaFormer, source: str | Path | Weights, *, strict: bool = True) -> LoadReport:
     """Loads weights into a model; those tied to a grid are resized to the model's.
 
-    A classifier for another number of classes is left out: its tensors are reported as missing, and the model keeps
-    its own.
+    A classifier for another number of classes is left out, and the model keeps its own: the report names the tensors
+    as missing, or as unexpected in a model without a classifier.
 
     Args:
         model: Changed in place, and only if nothing is wrong.
@@ -50,13 +50,12 @@ def load_weights(model: MetaFormer, source: str | Path | Weights, *, strict: boo
         DataError: The file cannot be read.
         ConfigError: The weights do not fit the model.
     """
-    weights = source if isinstance(source, Weights) else read_weights(source)
+    weights = source if isinstance(source, Weights) else read_weights(source, like=model.config)
     target = model.state_dict()
     state, resized = _resize_tied(model, weights)
-    classifier = [name for name in state if name.startswith(CLASSIFIER) and name in target]
-    replaced = [name for name in classifier if state[name].shape != target[name].shape]
-    for name in replaced:
-        del state[name]
+    replaced = _replaced_classifier(model, weights, target)
+    for name in replaced & target.keys():
+        state.pop(name, None)
     report = LoadReport(
         source=weights.source,
         layout="metaformer",
@@ -70,8 +69,19 @@ def load_weights(model: MetaFormer, source: str | Path | Weights, *, strict: boo
     return report
 
 
+def _replaced_classifier(model: MetaFormer, weights: Weights, target: dict[str, Tensor]) -> set[str]:
+    """The tensors of both classifiers, if they are for different numbers of classes."""
+    stored = weights.state.get(f"{CLASSIFIER}weight")
+    num_classes = model.num_classes if weights.config is None else weights.config.num_classes
+    if stored is not None:
+        num_classes = stored.shape[0]
+    if num_classes == model.num_classes:
+        return set()
+    return {name for name in (*weights.state, *target) if name.startswith(CLASSIFIER)}
+
+
 def _refuse_mismatch(
-    report: LoadReport, state: dict[str, Tensor], target: dict[str, Tensor], replaced: list[str], strict: bool
+    report: LoadReport, state: dict[str, Tensor], target: dict[str, Tensor], replaced: set[str], strict: bool
 ) -> None:
     for name in (*report.matched, *report.resized):
         if state[name].shape != target[name].shape:
@@ -80,7 +90,7 @@ def _refuse_mismatch(
                 f"{_shape(target[name])} here. Create the model that they come from."
             )
     wrong = [f"missing {name}" for name in report.missing if name not in replaced]
-    wrong += [f"unexpected {name}" for name in report.unexpected]
+    wrong += [f"unexpected {name}" for name in report.unexpected if name not in replaced]
     if strict and wrong:
         shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         raise ConfigError(

@@ -14,7 +14,7 @@ from metaformer.block.site import Site
 from metaformer.core.errors import ConfigError, ShapeError
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.head import Head
-from metaformer.models.initialization import initialize
+from metaformer.models.initialization import draw_base, initialize
 from metaformer.models.patch_embedding import PatchEmbedding, PositionEmbedding
 
 
@@ -75,6 +75,7 @@ class MetaFormer(nn.Module):
     def __init__(self, config: MetaFormerConfig) -> None:
         super().__init__()
         self.config = config
+        base = draw_base()
         # On the CPU whatever the default device is: these numbers are read here.
         rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").split(list(config.depths))
         self.stages = nn.ModuleList(Stage(config, i, rates[i].tolist()) for i in range(config.num_stages))
@@ -84,7 +85,7 @@ class MetaFormer(nn.Module):
             {"num_chs": dim, "reduction": reduction, "module": f"stages.{i}"}
             for i, (dim, reduction) in enumerate(zip(config.dims, self._reductions(), strict=True))
         ]
-        initialize(self)
+        initialize(self, base, config.init_std)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b ..."]:
         return self.forward_head(self.forward_features(x))
@@ -178,6 +179,8 @@ class MetaFormer(nn.Module):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A new classifier for another number of classes; 0 leaves it out."""
         self.head.reset(num_classes, global_pool)
+        like = next(self.stages.parameters())
+        self.head.to(device=like.device, dtype=like.dtype)
         self.config = replace(self.config, num_classes=num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

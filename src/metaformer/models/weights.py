@@ -38,8 +38,12 @@ def save_weights(model: MetaFormer, path: Path, *, class_names: tuple[str, ...] 
         save_file(state, temporary, metadata=metadata)
 
 
-def read_weights(source: str | Path) -> Weights:
+def read_weights(source: str | Path, *, like: MetaFormerConfig | None = None) -> Weights:
     """Reads a weights file, given itself or the run folder that holds it.
+
+    Args:
+        source: Where the weights are.
+        like: The caller's own config: the file may refer to the classes in it, those from outside the package too.
 
     Raises:
         DataError: Nothing is there, or it is not a whole safetensors file.
@@ -57,8 +61,9 @@ def read_weights(source: str | Path) -> Weights:
         raise DataError(f"cannot read {path} as safetensors: {error}") from None
     try:
         stored = json.loads(metadata[CONFIG_KEY]) if CONFIG_KEY in metadata else None
-        config = from_dict(MetaFormerConfig, stored) if stored is not None else None
+        named = () if like is None else (type(like.norm), *map(type, like.token_mixers))
+        config = from_dict(MetaFormerConfig, stored, named=named) if stored is not None else None
         class_names = tuple(str(name) for name in json.loads(metadata.get(CLASSES_KEY, "[]")))
-    except (ConfigError, json.JSONDecodeError, TypeError) as error:
+    except (ConfigError, json.JSONDecodeError, TypeError, RecursionError) as error:
         raise DataError(f"the config inside {path} cannot be read: {error}") from None
     return Weights(source=str(path), state=state, config=config, class_names=class_names)

@@ -10,5 +10,5 @@ def drop_path(x: Float[Tensor, "b ..."], rate: float) -> Float[Tensor, "b ..."]:
 
     Source: arXiv:1603.09382 (stochastic depth), per sample as in timm.
     """
-    keep = torch.rand(x.shape[:1] + (1,) * (x.ndim - 1), dtype=x.dtype, device=x.device) >= rate
-    return x * (keep / (1 - rate))
+    keep = torch.rand(x.shape[:1] + (1,) * (x.ndim - 1), device=x.device) >= rate
+    return x * (keep.to(x.dtype) / (1 - rate))

@@ -1,0 +1,56 @@
+"""`metaformer doctor`: what works on this machine, and why the rest does not."""
+
+import importlib
+import importlib.util
+import shutil
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from metaformer.core.machine import commit, machine_facts, versions
+
+# What can be done -> the modules it needs, and the extra that brings them.
+ABILITIES = {
+    "build, load, profile models": (("torch", "torchvision", "timm", "safetensors"), ""),
+    "train": (("lightning_fabric", "timm.optim"), "train"),
+    "embedded digits": (("sklearn.datasets",), "train"),
+    "tables of a study": (("scipy.stats",), "report"),
+    "HTML page": (("jinja2", "plotly"), "report"),
+}
+
+
+def doctor() -> int:
+    """Shows the machine, the versions, and which parts of the package work here."""
+    console = Console(soft_wrap=True, highlight=False)
+    facts = {key: value for key, value in machine_facts().items() if value is not None}
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value in (facts | versions() | {"commit": commit() or "not a checkout"}).items():
+        table.add_row(key.replace("_", " "), str(value))
+    console.print(table)
+    console.print()
+    checks = Table(box=None, show_header=False, pad_edge=False)
+    for ability, (ok, why) in _abilities().items():
+        checks.add_row(ability, "yes" if ok else "no", why)
+    console.print(checks)
+    return 0
+
+
+def _abilities() -> dict[str, tuple[bool, str]]:
+    found = {ability: _modules(modules, extra) for ability, (modules, extra) in ABILITIES.items()}
+    compiler = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
+    reason = f"by {compiler}" if compiler else "no C++ compiler found: c++, g++ and clang++ are not on the PATH"
+    found["torch.compile on the CPU"] = (compiler is not None, reason)
+    gpu = torch.cuda.is_available()
+    found["GPU"] = (gpu, torch.cuda.get_device_name(0) if gpu else "torch.cuda sees none")
+    return found
+
+
+def _modules(modules: tuple[str, ...], extra: str) -> tuple[bool, str]:
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            fix = f"pip install 'metaformer[{extra}]'" if extra else "install the package again"
+            return False, f"{' '.join(str(error).split())}; {fix}"
+    return True, ""

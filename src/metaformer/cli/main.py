@@ -1,0 +1,94 @@
+"""`metaformer`: finds the command, runs it, and turns the user's mistakes into one line."""
+
+import importlib
+import signal
+import sys
+from types import FrameType
+
+from metaformer.cli.parsing import UsageError, parse_and_call
+
+# The words of a command -> its module, which has one function of the command's name; and what it is for.
+COMMANDS = {
+    ("study", "quick"): ("study_quick", "compare token mixers on real data; ends with a table and a page"),
+    ("report",): ("report", "make the page of a study again, from its records"),
+    ("models",): ("models", "list the models, with parameters and MACs"),
+    ("profile",): ("profile", "count what one model costs, part by part"),
+    ("doctor",): ("doctor", "what works on this machine, and why the rest does not"),
+}
+
+
+def main() -> None:
+    """The entry point. Exit codes: 0 done, 1 the answer is bad, 2 the request was wrong."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command continues where it stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough, as `head` has.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def run(words: list[str]) -> int:
+    """Runs a command line; returns its exit code."""
+    from metaformer.core.errors import ConfigError, DataError, MissingExtraError, ShapeError
+
+    try:
+        return _dispatch(words)
+    except (ConfigError, ShapeError, DataError, MissingExtraError, UsageError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    if words[0] in ("-V", "--version"):
+        from metaformer import __version__
+
+        print(f"metaformer {__version__}")
+        return 0
+    command = _find(words)
+    module_name, _ = COMMANDS[command]
+    module = importlib.import_module(f"metaformer.cli.{module_name}")
+    function = getattr(module, module_name)
+    return parse_and_call(function, words[len(command) :], prog=" ".join(("metaformer", *command)))
+
+
+def _find(words: list[str]) -> tuple[str, ...]:
+    from metaformer.core.errors import did_you_mean
+
+    for length in (2, 1):
+        if tuple(words[:length]) in COMMANDS:
+            return tuple(words[:length])
+    first_words = sorted({command[0] for command in COMMANDS})
+    if words[0] in first_words:
+        rest = [command[1] for command in COMMANDS if command[0] == words[0]]
+        if len(words) == 1 or words[1] in ("-h", "--help"):
+            raise UsageError(f"'metaformer {words[0]}' needs one more word: {', '.join(rest)}.")
+        raise UsageError(
+            f"unknown command '{words[0]} {words[1]}'.{did_you_mean(words[1], rest)} Known: {', '.join(rest)}."
+        )
+    raise UsageError(f"unknown command {words[0]!r}.{did_you_mean(words[0], first_words)} See: metaformer --help")
+
+
+def _usage() -> str:
+    width = max(len(" ".join(command)) for command in COMMANDS)
+    lines = [f"  {' '.join(command):{width}}  {purpose}" for command, (_, purpose) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "metaformer: the workbench for MetaFormer vision models",
+            "",
+            *lines,
+            "",
+            "Options of a command: metaformer COMMAND --help",
+        ]
+    )
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    print("\nterminated; the same command continues where it stopped", file=sys.stderr)
+    sys.exit(128 + signal.SIGTERM)

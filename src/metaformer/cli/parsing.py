@@ -1,0 +1,58 @@
+"""Options by tyro, its error box reduced to one line."""
+
+import contextlib
+import functools
+import io
+import re
+from collections.abc import Callable
+
+import tyro
+
+
+class UsageError(Exception):
+    """The command line is wrong."""
+
+
+def parse_and_call(command: Callable[..., int], words: list[str], *, prog: str) -> int:
+    """Calls a command with the options of a command line; returns its exit code.
+
+    Raises:
+        UsageError: The options are wrong; one line.
+    """
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            call = tyro.cli(_deferred(command), args=words, prog=prog)
+    except SystemExit as stop:
+        if not stop.code:
+            return 0
+        raise UsageError(f"{_one_line(box.getvalue())} See: {prog} --help") from None
+    return call()
+
+
+def _deferred(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
+    """The same signature and help, but the call is returned and not made: its own output is none of tyro's."""
+
+    @functools.wraps(command)
+    def defer(*args: object, **options: object) -> Callable[[], int]:
+        return lambda: command(*args, **options)
+
+    return defer
+
+
+def _one_line(box: str) -> str:
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│|+ ") for line in box.splitlines()]
+    # Sections are divided by rules; the first says what is wrong.
+    sections: list[list[str]] = [[]]
+    for line in lines:
+        if re.match(r"^[╭╰─-]", line) and re.search(r"─|--{5,}", line):
+            sections.append([])
+        elif line:
+            sections[-1].append(line)
+    sections = [section for section in sections if section]
+    message = " ".join(sections[0]) if sections else "wrong options."
+    message = re.sub(r"^Error parsing (--)?[\w.-]+: (?=\S+\.\S+ must|unknown )", "", message)
+    meant = next((section for section in sections if section[0].startswith("Perhaps you meant")), [])
+    names = re.findall(r"(--[\w.-]+)", " ".join(meant))
+    message = message if message.endswith((".", "?")) else f"{message}."
+    return f"{message} Did you mean {names[0]}?" if names else message

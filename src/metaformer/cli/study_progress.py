@@ -1,0 +1,134 @@
+"""A study while it runs: one live table, or plain lines where nobody looks."""
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from metaformer.study.runner import StudyEvent
+from metaformer.train.run import Run
+
+FAILED = "failed"
+
+
+@dataclass
+class Progress:
+    """What is known of the study's runs."""
+
+    num_runs: int
+    started: float = field(default_factory=time.monotonic)
+    epochs_done: dict[tuple[str, int], int] = field(default_factory=dict)
+    epochs_before: int = 0  # done in an earlier session; they tell nothing about the speed of this one
+    last: dict[tuple[str, int], StudyEvent] = field(default_factory=dict)
+    epochs_per_run: int = 1
+
+    def take(self, event: StudyEvent) -> None:
+        """Books an event."""
+        key = (event.run.name, event.run.seed)
+        self.epochs_per_run = event.run.train.epochs
+        if event.kind in ("skipped", "finished", FAILED):
+            self.epochs_done[key] = event.run.train.epochs
+            self.epochs_before += event.run.train.epochs if event.kind == "skipped" else 0
+        elif event.kind == "epoch":
+            # The first word of a continued run tells of all epochs it had done.
+            self.epochs_before += event.epoch - 1 if key not in self.epochs_done else 0
+            self.epochs_done[key] = event.epoch
+        if event.kind in ("finished", FAILED) and (before := self.last.get(key)):
+            event = StudyEvent(
+                kind=event.kind,
+                run=event.run,
+                epoch=before.epoch,
+                validation_accuracy=before.validation_accuracy,
+                images_per_second=before.images_per_second,
+                reason=event.reason,
+            )
+        if event.kind != "skipped":
+            self.last[key] = event
+
+    @property
+    def num_finished(self) -> int:
+        return sum(1 for epochs in self.epochs_done.values() if epochs == self.epochs_per_run)
+
+    def eta(self) -> str:
+        """Time to go, from the epochs of this session."""
+        done = sum(self.epochs_done.values())
+        to_do = self.num_runs * self.epochs_per_run - done
+        this_session = done - self.epochs_before
+        if this_session <= 0:
+            return "ETA -"
+        return f"ETA {clock(to_do * (time.monotonic() - self.started) / this_session)}"
+
+    def table(self, height: int) -> Group:
+        """The runs of this session, as many of the latest as fit."""
+        table = Table("variant", box=None, pad_edge=False)
+        for title in ("seed", "epoch", "validation", "images/s", ""):
+            table.add_column(title, justify="right")
+        rows = list(self.last.values())[-max(3, height - 6) :]
+        for event in rows:
+            table.add_row(*cells(event))
+        elapsed = clock(time.monotonic() - self.started)
+        line = f"{self.num_finished}/{self.num_runs} runs done, {elapsed} elapsed, {self.eta()}"
+        return Group(table, Text(line, style="bold"))
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:05."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def cells(event: StudyEvent) -> tuple[str, ...]:
+    """A run as a row."""
+    accuracy = "" if event.validation_accuracy is None else f"{event.validation_accuracy:.1f}%"
+    speed = "" if event.images_per_second is None else f"{event.images_per_second:,.0f}"
+    state = {"finished": "done", FAILED: escape(event.reason)}.get(event.kind, "")
+    return (
+        event.run.name,
+        str(event.run.seed),
+        f"{event.epoch}/{event.run.train.epochs}",
+        accuracy,
+        speed,
+        state,
+    )
+
+
+def watch(console: Console, events: Generator[StudyEvent, None, None], *, num_runs: int) -> int:
+    """Shows events until the study ends.
+
+    Returns:
+        How many runs failed.
+    """
+    progress = Progress(num_runs)
+    failed: list[Run] = []
+    # Closing the generator stops the runs, whatever ends the loop.
+    try:
+        if console.is_terminal:
+            with Live(console=console, refresh_per_second=4) as live:
+                for event in events:
+                    progress.take(event)
+                    failed += [event.run] if event.kind == FAILED else []
+                    live.update(progress.table(console.height))
+        else:
+            for event in events:
+                progress.take(event)
+                failed += [event.run] if event.kind == FAILED else []
+                if event.kind in ("finished", FAILED, "skipped"):
+                    print(_line(progress, event), flush=True)
+    finally:
+        events.close()
+    return len(failed)
+
+
+def _line(progress: Progress, event: StudyEvent) -> str:
+    start = f"[{progress.num_finished}/{progress.num_runs}] {event.run.name}, seed {event.run.seed}:"
+    if event.kind == "skipped":
+        return f"{start} finished before"
+    known = progress.last[event.run.name, event.run.seed]
+    if event.kind == FAILED:
+        return f"{start} failed: {event.reason}"
+    accuracy, speed = known.validation_accuracy or 0.0, known.images_per_second or 0.0
+    return f"{start} {accuracy:.1f}% validation, {speed:,.0f} images/s, {progress.eta()}"

@@ -1,0 +1,167 @@
+"""From the records of a study to one row a variant."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import isfinite
+from statistics import median
+
+from metaformer.core.run_record import RunRecord
+from metaformer.report import provenance, statistics
+from metaformer.report.headline import headline as headline
+from metaformer.report.records import Study, Variant
+from metaformer.report.row import Row, Spread
+from metaformer.report.statistics import Variance
+
+
+def summarize(study: Study) -> list[Row]:
+    """One row a variant, in the study's order.
+
+    A run that failed counts as failed: its numbers enter no mean.
+    """
+    measured = [_measure(study, variant) for variant in study.variants]
+    return _judge(_compare(_estimate(measured)))
+
+
+def base_of(rows: list[Row]) -> Row:
+    """The row that the others are compared to."""
+    return next(row for row in rows if row.is_base)
+
+
+def _measure(study: Study, variant: Variant) -> Row:
+    every = study.runs[variant.name]
+    good = {seed: run for seed, run in every.items() if run.error is None}
+    base_top1 = next(other.paper_top1 for other in study.variants if other.name == study.base)
+    both = None not in (variant.paper_top1, base_top1)
+    return Row(
+        name=variant.name,
+        title=variant.title,
+        change=variant.change,
+        paper_top1=variant.paper_top1,
+        paper_note=variant.paper_note,
+        paper_difference=(variant.paper_top1 or 0.0) - (base_top1 or 0.0) if both else None,
+        is_base=variant.name == study.base,
+        control=variant.control,
+        comparable=variant.comparable,
+        changed_settings=tuple(setting.path for setting in provenance.changed_settings(study, variant.name)),
+        values=_metric(good, study.primary),
+        params=_count(every, "params"),
+        frozen=_count(every, "frozen"),
+        macs=_count(every, "macs"),
+        images_per_second=_spread(list(_metric(good, "images_per_second").values())),
+        per_class=_mean_lists(_per_class(good)),
+        per_class_difference=_per_class_difference(study, good),
+        curves=_curves(every),
+        errors={seed: run.error for seed, run in every.items() if run.error is not None},
+        missing=study.missing_seeds(variant.name),
+    )
+
+
+def _estimate(rows: list[Row]) -> list[Row]:
+    """Adds means and their intervals: comparable rows share one variance, any other row has its own."""
+    pooled = statistics.pooled_variance([list(row.values.values()) for row in rows if row.comparable])
+    estimated = []
+    for row in rows:
+        values = list(row.values.values())
+        half_width = statistics.half_width(
+            pooled if row.comparable else statistics.pooled_variance([values]), len(values)
+        )
+        accuracy = sum(values) / len(values) if values else None
+        note = "" if half_width is not None else _why_no_interval(values)
+        estimated.append(replace(row, accuracy=accuracy, half_width=half_width, note=note))
+    return estimated
+
+
+def _why_no_interval(values: list[float]) -> str:
+    if not values:
+        return "no run has ended well"
+    return "one seed, so no interval" if len(values) == 1 else "every seed gave the same number, so no interval"
+
+
+def _compare(rows: list[Row]) -> list[Row]:
+    """Adds the differences to the base, seed by seed."""
+    base = base_of(rows)
+    comparable = {row.name: row.values for row in rows if row.comparable and row.values}
+    residual = statistics.residual_variance(comparable)
+    compared = []
+    for row in rows:
+        if row.is_base:
+            compared.append(row)
+            continue
+        differences = statistics.paired_differences(row.values, base.values)
+        shared = row.comparable and base.comparable
+        if shared:
+            variance = residual.times(2) if residual else None
+        else:
+            variance = statistics.pooled_variance([differences])
+        compared.append(_with_comparison(row, differences, variance, len(comparable) - 1 if shared else 1))
+    return compared
+
+
+def _with_comparison(row: Row, differences: list[float], variance: Variance | None, df_per_seed: int) -> Row:
+    comparison = statistics.compare(differences, variance)
+    if comparison is None:
+        return row
+    return replace(
+        row,
+        difference=comparison.difference,
+        difference_half_width=comparison.half_width,
+        p=comparison.p,
+        seeds_needed=statistics.seeds_needed(comparison.difference, variance, df_per_seed=max(1, df_per_seed)),
+    )
+
+
+def _judge(rows: list[Row]) -> list[Row]:
+    """Adds the verdicts, corrected for how many rows were compared."""
+    corrected = statistics.holm([row.p for row in rows])
+    return [
+        replace(row, verdict="base" if row.is_base else statistics.verdict(row.difference, p_holm), p_holm=p_holm)
+        for row, p_holm in zip(rows, corrected, strict=True)
+    ]
+
+
+def _metric(runs: Mapping[int, RunRecord], name: str) -> dict[int, float]:
+    """The value of each seed, of the runs that have a finite one."""
+    found = {seed: run.metrics[name].value for seed, run in runs.items() if name in run.metrics}
+    return {seed: value for seed, value in found.items() if isfinite(value)}
+
+
+def _count(runs: Mapping[int, RunRecord], name: str) -> int | None:
+    return next((round(value) for value in _metric(runs, name).values()), None)
+
+
+def _spread(values: list[float]) -> Spread | None:
+    return Spread(median=median(values), low=min(values), high=max(values)) if values else None
+
+
+def _per_class(runs: Mapping[int, RunRecord]) -> dict[int, list[float]]:
+    """Each seed's accuracy of each class, where it was recorded as numbers."""
+    lists = {seed: run.labels.get("per_class_accuracy") for seed, run in runs.items()}
+    return {
+        seed: [float(value) for value in values]
+        for seed, values in lists.items()
+        if isinstance(values, list) and values and all(isinstance(value, int | float) for value in values)
+    }
+
+
+def _mean_lists(lists: Mapping[int, list[float]]) -> tuple[float, ...] | None:
+    if len({len(values) for values in lists.values()}) != 1:
+        return None
+    return tuple(sum(column) / len(column) for column in zip(*lists.values(), strict=True))
+
+
+def _per_class_difference(study: Study, runs: Mapping[int, RunRecord]) -> tuple[float, ...] | None:
+    ours = _per_class(runs)
+    base = _per_class({seed: run for seed, run in study.runs[study.base].items() if run.error is None})
+    common = ours.keys() & base.keys()
+    mine, theirs = (_mean_lists({seed: lists[seed] for seed in common}) for lists in (ours, base))
+    if mine is None or theirs is None or len(mine) != len(theirs):
+        return None
+    return tuple(a - b for a, b in zip(mine, theirs, strict=True))
+
+
+def _curves(runs: Mapping[int, RunRecord]) -> dict[str, dict[int, list[float]]]:
+    columns = dict.fromkeys(column for run in runs.values() for column in run.history if column != "epoch")
+    return {
+        column: {seed: run.history[column] for seed, run in runs.items() if run.history.get(column)}
+        for column in columns
+    }

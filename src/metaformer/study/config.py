@@ -1,0 +1,80 @@
+"""What a study is: a base, what varies, seeds, and the one recipe for all."""
+
+from dataclasses import dataclass
+
+from metaformer.core.errors import ConfigError, unknown
+from metaformer.models.config import MetaFormerConfig
+from metaformer.train.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One row of a study: a model, and what the paper found for it."""
+
+    name: str  # folder and command line
+    title: str
+    change: str  # what differs from the base, in words
+    model: MetaFormerConfig
+    paper_top1: float | None = None  # percent, ImageNet-1K, S12
+    paper_note: str = ""  # where that figure stands, or how its setting differs
+    # A negative control: expected to fail, so its spread over seeds says nothing about the others'.
+    control: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """Variants trained under equal conditions: same data, recipe, seeds and order of batches."""
+
+    name: str
+    title: str
+    question: str
+    base: str  # the variant that the others are compared with
+    variants: tuple[Variant, ...]
+    data: str  # name of a data source
+    train: TrainConfig
+    seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"StudyConfig.variants must have different names; got {', '.join(names)}.")
+        if not self.variants:
+            raise ConfigError("StudyConfig.variants must name at least one variant.")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ConfigError(
+                "StudyConfig.seeds must be different whole numbers from 0 up, at least one; "
+                f"got {', '.join(map(str, self.seeds)) or 'none'}."
+            )
+
+
+def choose_variants(config: StudyConfig, names: tuple[str, ...]) -> tuple[Variant, ...]:
+    """The variants of these names, in the study's order.
+
+    Raises:
+        ConfigError: The study has no variant of a name.
+    """
+    known = {variant.name: variant for variant in config.variants}
+    for name in names:
+        if name not in known:
+            raise unknown("variant", name, known)
+    return tuple(variant for name, variant in known.items() if name in names)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Reads `3` as seeds 0, 1, 2, and `0,7,9` as those.
+
+    Raises:
+        ConfigError: The text is neither.
+    """
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if "," not in text and numbers and numbers[0] >= 1:
+        return tuple(range(numbers[0]))
+    if "," in text and numbers and min(numbers) >= 0 and len(set(numbers)) == len(numbers):
+        return numbers
+    raise ConfigError(
+        f"seeds must be a number of seeds from 1 up, or different seeds with commas between; got {text!r}. "
+        "Try 3, or 0,1,2."
+    )

@@ -1,0 +1,201 @@
+"""The folder of a study: its own record, and a folder for each run."""
+
+import io
+from base64 import b64encode
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaformer.core.configs import to_dict
+from metaformer.core.errors import ConfigError, DataError
+from metaformer.core.machine import commit, machine_facts, versions
+from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
+from metaformer.data.source import DataSource
+from metaformer.study.config import StudyConfig, Variant
+from metaformer.train.run import Run
+
+NUM_SAMPLES = 24
+
+
+def run_folder(out: Path, run: Run) -> Path:
+    """Where a run leaves its record."""
+    return out / run.name / f"seed{run.seed}"
+
+
+def plan(config: StudyConfig) -> list[Run]:
+    """All runs of a study: every variant with the first seed, then with the next, so that a part is fair too."""
+    return [
+        Run(name=variant.name, model=variant.model, data=config.data, train=config.train, seed=seed)
+        for seed in config.seeds
+        for variant in config.variants
+    ]
+
+
+def is_finished(out: Path, run: Run) -> bool:
+    """Whether the run's record is there, and for the same settings.
+
+    A record of a failed run does not count: the run is tried again.
+
+    Raises:
+        ConfigError: The folder holds a run of this name with other settings.
+    """
+    folder = run_folder(out, run)
+    if not (folder / RUN_FILE).exists():
+        return False
+    try:
+        record = read_run_record(folder)
+    except DataError:
+        return False
+    if record.config != to_dict(run):
+        raise ConfigError(
+            f"{folder} holds a run with other settings ({_first_difference(record.config, to_dict(run))}). "
+            "Choose another --out, or delete that folder."
+        )
+    return record.error is None
+
+
+class StudyFolder:
+    """Keeps the study's own record up to date."""
+
+    def __init__(self, out: Path, study: StudyConfig, data: DataSource, command: str) -> None:
+        self.out, self.study, self.data, self.command = out, study, data, command
+        old = _study_record(out) if (out / RUN_FILE).is_file() else None
+        self._earlier_s = old.wall_time_s if old else 0.0
+
+    def open(self) -> None:
+        """Writes the record, so that a report can be made at any time.
+
+        Raises:
+            DataError: The folder cannot be written.
+        """
+        try:
+            self._write(self._earlier_s)
+        except OSError as error:
+            raise DataError(f"cannot write into {self.out}: {error.strerror or error}.") from None
+
+    def close(self, seconds: float) -> None:
+        """Adds this session's time; a study that is continued adds up."""
+        with suppress(OSError):
+            self._write(self._earlier_s + seconds)
+
+    def _write(self, wall_time_s: float) -> None:
+        study_record(self.study, self.data, self.command, wall_time_s=wall_time_s).write(self.out)
+
+
+def extended(chosen: StudyConfig, study: StudyConfig, out: Path) -> StudyConfig:
+    """The chosen part of a study, with every variant and seed that its folder already holds.
+
+    Raises:
+        ConfigError: The folder holds something else, or the same study with other settings.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return chosen
+    old = _study_record(out).config
+    there, here = _shared_settings(old), _shared_settings(to_dict(study))
+    if there != here:
+        raise ConfigError(
+            f"{out} holds a study with other settings ({_first_difference(there, here)}). "
+            "Choose another --out, or delete that folder."
+        )
+    names = {variant.name for variant in chosen.variants} | {row["name"] for row in old["variants"]}
+    return replace(
+        chosen,
+        variants=tuple(variant for variant in study.variants if variant.name in names),
+        seeds=tuple(sorted({*chosen.seeds, *old["seeds"]})),
+    )
+
+
+def study_record(config: StudyConfig, data: DataSource, command: str, *, wall_time_s: float) -> RunRecord:
+    """What a report needs to know of the study as a whole."""
+    facts = data.facts
+    description = {
+        "name": facts.name,
+        "title": facts.title,
+        "description": facts.description,
+        "num_train": facts.num_train,
+        "num_validation": facts.num_validation,
+        "num_test": facts.num_test,
+        "num_classes": len(facts.class_names),
+        "chance_accuracy": 100 / len(facts.class_names),
+    }
+    return RunRecord(
+        kind="study",
+        name=config.name,
+        command=command,
+        config=to_dict(config),
+        seed=None,
+        metrics={"wall_time": Metric(value=wall_time_s, unit="s")},
+        labels={
+            "title": config.title,
+            "question": config.question,
+            "base": config.base,
+            "primary": "test_accuracy",
+            "data": description,
+            "samples_png": _samples_png(data),
+            "variants": [_variant_labels(variant) for variant in config.variants],
+        },
+        machine=machine_facts(),
+        versions=versions(),
+        commit=commit(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        wall_time_s=wall_time_s,
+    )
+
+
+def _variant_labels(variant: Variant) -> dict[str, Any]:
+    return {
+        "name": variant.name,
+        "title": variant.title,
+        "change": variant.change,
+        "paper_top1": variant.paper_top1,
+        "paper_note": variant.paper_note,
+        "comparable": not variant.control,
+        "control": variant.control,
+    }
+
+
+def _study_record(out: Path) -> RunRecord:
+    if not (out / RUN_FILE).is_file():
+        what = "is a file" if out.is_file() else "holds something else than a study"
+        raise ConfigError(f"{out} {what}. Choose another --out, or an empty folder.")
+    record = read_run_record(out)
+    if record.kind != "study":
+        raise ConfigError(f"{out} holds a run of kind {record.kind!r}, not a study. Choose another --out.")
+    return record
+
+
+def _shared_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What must not change when a study is extended."""
+    return {key: config.get(key) for key in ("name", "base", "data", "train")}
+
+
+def _first_difference(there: Any, here: Any, path: str = "") -> str:
+    """The first setting that differs, as `train.epochs: 20 there, 5 here`."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in [*there, *(key for key in here if key not in there)]:
+            if there.get(key) != here.get(key):
+                return _first_difference(there.get(key), here.get(key), f"{path}.{key}" if path else key)
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for i, (old, new) in enumerate(zip(there, here, strict=True)):
+            if old != new:
+                return _first_difference(old, new, f"{path}[{i}]")
+    return f"{path}: {there!r} there, {here!r} here"
+
+
+def _samples_png(data: DataSource) -> str:
+    """A few validation images side by side, as base64 of a PNG."""
+    from PIL import Image
+
+    images = data.validation()[0][:NUM_SAMPLES]
+    low, high = images.amin(), images.amax()
+    grey = ((images - low) / (high - low).clamp(min=1e-6)).mean(dim=1)
+    rows = torch.nn.functional.pad(grey, (1, 1, 1, 1), value=0.5).unflatten(0, (2, -1))
+    picture = torch.cat([torch.cat(list(row), dim=1) for row in rows], dim=0)
+    buffer = io.BytesIO()
+    enlarged = Image.fromarray((picture * 255).byte().numpy())
+    enlarged.resize((4 * enlarged.width, 4 * enlarged.height), Image.Resampling.NEAREST).save(buffer, "PNG")
+    return b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,78 @@
+"""One run in a process of its own, so that a crash stays there."""
+
+import signal
+import time
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaformer.analysis.cost import profile
+from metaformer.core.configs import to_dict
+from metaformer.core.machine import commit, machine_facts, versions
+from metaformer.core.run_record import Metric, RunRecord
+from metaformer.data.source import DataSource
+from metaformer.data.sources import open_data
+from metaformer.models.metaformer import MetaFormer
+from metaformer.study.folder import run_folder
+from metaformer.train.run import Run, fit_to_data, perform
+
+# Imported once, before the first process is forked, instead of once a run.
+PRELOAD = [__name__, "lightning_fabric", "sklearn.datasets", "timm.optim", "timm.scheduler"]
+
+
+def work(run: Run, out: Path, num_threads: int, command: str, progress: Connection) -> None:
+    """Performs a run; tells of every epoch and, if it fails, why."""
+    # Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(num_threads)
+    clock = time.perf_counter()
+    try:
+        data = open_data(run.data)
+        costs = measure_costs(run, data)
+        for result in perform(run, data, run_folder(out, run), command=command, costs=costs):
+            progress.send({"kind": "epoch", "epoch": result.epoch} | _last(result.history))
+        progress.send({"kind": "finished"})
+    except (BrokenPipeError, ConnectionResetError):
+        # Nobody listens any more: the study was stopped. What is saved is saved.
+        return
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        write_failure(run, out, command, reason=reason, wall_time_s=time.perf_counter() - clock)
+        progress.send({"kind": "failed", "reason": reason})
+
+
+def measure_costs(run: Run, data: DataSource) -> dict[str, Metric]:
+    """What the run's model costs, counted without building it."""
+    with torch.device("meta"):
+        model = MetaFormer(fit_to_data(run.model, data))
+    cost = profile(model, data.facts.image_size)
+    return {
+        "params": Metric(value=cost.params, unit="parameters"),
+        "frozen": Metric(value=cost.frozen, unit="numbers"),
+        "macs": Metric(value=cost.macs, unit="MACs"),
+    }
+
+
+def write_failure(run: Run, out: Path, command: str, *, reason: str, wall_time_s: float) -> None:
+    """Leaves a record that says why there is no result."""
+    RunRecord(
+        kind="train",
+        name=run.name,
+        command=command,
+        config=to_dict(run),
+        seed=run.seed,
+        metrics={},
+        machine=machine_facts(),
+        versions=versions(),
+        commit=commit(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        wall_time_s=wall_time_s,
+        error=reason,
+    ).write(run_folder(out, run))
+
+
+def _last(history: dict[str, list[float]]) -> dict[str, Any]:
+    return {name: history[name][-1] for name in ("validation_accuracy", "images_per_second")}
