@@ -59,7 +59,7 @@ def profile(model: nn.Module, image_size: int | tuple[int, int] = 224, *, in_cha
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     shape = (in_chans or _first_channels(model), height, width)
-    was_training = model.training
+    training = {module: module.training for module in model.modules()}
     counter = _CostCounter()
     first = next((tensor for tensor in model.parameters() if tensor.is_floating_point()), torch.empty(0, device="cpu"))
     try:
@@ -73,7 +73,8 @@ def profile(model: nn.Module, image_size: int | tuple[int, int] = 224, *, in_cha
         ):
             model(torch.empty(1, *shape, device=first.device, dtype=first.dtype))
     finally:
-        model.train(was_training)
+        for module, mode in training.items():
+            module.training = mode
     return Cost(
         input_shape=shape,
         params=sum(tensor.numel() for tensor in model.parameters() if tensor.requires_grad),

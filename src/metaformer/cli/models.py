@@ -24,8 +24,10 @@ def models(pattern: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="
     names = list_models(pattern)
     if not names:
         raise ConfigError(f"no model matches {pattern!r}.{did_you_mean(pattern, ZOO)} See: metaformer models")
-    table = Table("model", "token mixers", box=None, pad_edge=False)
-    for title in ("params", "MACs", "activations", "image"):
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    table.add_column("token mixers")
+    for title in ("params", "MACs", "image"):
         table.add_column(title, justify="right")
     for name in names:
         config = ZOO[name]
@@ -37,7 +39,6 @@ def models(pattern: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="
             ", ".join(format_config(mixer, TOKEN_MIXERS) for mixer in dict.fromkeys(config.token_mixers)),
             f"{cost.params / 1e6:.1f} M",
             f"{cost.macs / 1e9:.2f} G",
-            f"{cost.activations / 1e6:.1f} M",
             "x".join(str(side) for side in config.image_size),
         )
     Console(soft_wrap=True).print(table)

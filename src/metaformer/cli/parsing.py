@@ -52,6 +52,7 @@ def _one_line(box: str) -> str:
     sections = [section for section in sections if section]
     message = " ".join(sections[0]) if sections else "wrong options."
     message = re.sub(r"^Error parsing (--)?[\w.-]+: (?=\S+\.\S+ must|unknown )", "", message)
+    message = re.sub(r"^Missing from [^:]*: (\S+).*", r"\1 is missing.", message)
     meant = next((section for section in sections if section[0].startswith("Perhaps you meant")), [])
     names = re.findall(r"(--[\w.-]+)", " ".join(meant))
     message = message if message.endswith((".", "?")) else f"{message}."

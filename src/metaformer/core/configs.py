@@ -6,6 +6,7 @@ tagged `module:Class` and comes back only if the caller names the class: reading
 
 import ast
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -84,8 +85,8 @@ def register_table(config_type: type, table: Registry[type]) -> None:
 
 
 def to_dict(config: object) -> dict[str, Any]:
-    """A config as plain JSON values."""
-    return cast(dict[str, Any], _CONVERTER.unstructure(config))
+    """A config as plain JSON values: what reading it back from a file gives."""
+    return cast(dict[str, Any], json.loads(json.dumps(_CONVERTER.unstructure(config))))
 
 
 def from_dict(cls: type[C], values: Any, *, named: Iterable[type] = ()) -> C:

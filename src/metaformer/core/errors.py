@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from os.path import commonprefix
 
 
 class ConfigError(ValueError):
@@ -25,8 +26,16 @@ class MissingExtraError(ImportError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the nearest known name, or nothing if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    if not near:
+        return ""
+
+    # Of names that are equally near, the one that begins alike.
+    def nearness(one: str) -> tuple[float, int]:
+        return difflib.SequenceMatcher(None, one, name).ratio(), len(commonprefix([one, name]))  # noqa: RUF071 (no paths)
+
+    best = max(near, key=nearness)
+    return f" Did you mean {best!r}?"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from plotly import graph_objects as go
-
-from metaformer.report.chart_style import axis, figure, finite, label
+from metaformer.report.chart_style import axis, figure, finite, go, label
 from metaformer.report.number_text import signed
 from metaformer.report.row import Row
 

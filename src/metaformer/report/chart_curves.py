@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from plotly import graph_objects as go
-
-from metaformer.report.chart_style import MUTED, axis, colors, figure, finite, label
+from metaformer.report.chart_style import MUTED, axis, colors, figure, finite, go, label
 from metaformer.report.row import Row
 
 # What may be drawn, in the order of the page's buttons.

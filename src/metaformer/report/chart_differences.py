@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from plotly import graph_objects as go
-
-from metaformer.report.chart_style import ACCENT, INK, MUTED, PAPER, axis, figure, label
-from metaformer.report.number_text import plain, signed, with_half_width
+from metaformer.report.chart_style import ACCENT, INK, MUTED, PAPER, axis, figure, go, label
+from metaformer.report.number_text import signed, with_half_width
 from metaformer.report.row import Row
 
+TOLD = ("better", "worse")
 PAPER_OFFSET = 0.3  # the paper's marker sits a little below the line of its variant
 
 ZERO_LINE = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"} | {
@@ -39,7 +38,7 @@ def difference_chart(rows: Sequence[Row]) -> Any | None:
         legend={"orientation": "h", "x": 0, "xref": "container", "y": 1, "yref": "container", "itemclick": False}
         | {"itemdoubleclick": False, "yanchor": "top"},
         xaxis=axis(
-            f"points against {label(base.title)} ({plain(base.accuracy)}%)",
+            f"points against {label(base.title, width=36)}",
             range=[low, high],
             showline=False,
         ),
@@ -63,10 +62,11 @@ def _range(rows: Sequence[Row]) -> tuple[float, float]:
 
 def _measured(rows: Sequence[Row], place: dict[str, int], *, low: float, high: float) -> list[Any]:
     inside = [row for row in rows if row.difference is not None and low <= row.difference <= high]
-    apart = [row for row in inside if row.verdict in ("better", "worse")]
+    apart = [row for row in inside if row.verdict in TOLD]
     groups = (
         ("told apart from the base", apart, ACCENT, ACCENT),
-        ("not told apart", [row for row in inside if row not in apart], PAPER, MUTED),
+        ("not told apart", [row for row in inside if row.verdict == "not told apart"], PAPER, MUTED),
+        ("no verdict", [row for row in inside if row.verdict == "no verdict"], PAPER, MUTED),
     )
     traces = [
         go.Scatter(
@@ -99,11 +99,8 @@ def _beyond(rows: Sequence[Row], place: dict[str, int], *, low: float, high: flo
             x=[edge_low if is_left else edge_high for is_left in left],
             y=[place[row.name] for row in rows],
             mode="markers+text",
-            marker={
-                "size": 11,
-                "color": ACCENT,
-                "symbol": [f"triangle-{'left' if side else 'right'}" for side in left],
-            },
+            marker={"size": 11, "color": [ACCENT if row.verdict in TOLD else MUTED for row in rows]}
+            | {"symbol": [f"triangle-{'left' if side else 'right'}" for side in left]},
             text=[f" {with_half_width(row.difference or 0.0, row.difference_half_width, sign=True)} " for row in rows],
             textposition=["middle right" if side else "middle left" for side in left],
             customdata=[_hover(row) for row in rows],
@@ -142,7 +139,7 @@ def _paper(rows: Sequence[Row], place: dict[str, int], *, low: float, high: floa
 
 def _edges(low: float, high: float) -> tuple[float, float]:
     """Where markers stand for what lies beyond: a little inside the axis."""
-    inset = 0.015 * (high - low)
+    inset = 0.025 * (high - low)
     return low + inset, high - inset
 
 
@@ -159,7 +156,7 @@ def _difference(row: Row) -> str:
 
 def _margin_note(row: Row, place: int) -> dict[str, Any]:
     """The number and its verdict, in the margin; the page drops it where the screen is narrow."""
-    told = row.verdict in ("better", "worse")
+    told = row.verdict in TOLD
     text = row.verdict if row.difference is None else f"{_difference(row)}<br>{row.verdict}"
     return {
         "name": "wide-only",

@@ -14,6 +14,8 @@ try:
 except ImportError:
     raise MissingExtraError(need="the HTML page", extra="report") from None
 
+__all__ = ["ACCENT", "INK", "MUTED", "PAPER", "RULE", "axis", "colors", "figure", "finite", "go", "label"]
+
 INK, MUTED, RULE, PAPER, ACCENT = "var(--ink)", "var(--muted)", "var(--rule)", "var(--page)", "var(--accent)"
 # One hue a variant; a variant beyond them takes the next line style.
 SERIES = tuple(f"var(--series-{index})" for index in range(7))

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from plotly import graph_objects as go
-
-from metaformer.report.chart_style import ACCENT, INK, MUTED, axis, colors, figure, label
+from metaformer.report.chart_style import ACCENT, INK, MUTED, axis, colors, figure, go, label
 from metaformer.report.number_text import count, with_half_width
 from metaformer.report.row import Row
 
@@ -22,6 +20,8 @@ POSITIONS = {
     "top left": (-0.5, 0.9),
     "bottom left": (-0.5, -0.9),
 }
+# With more points, only those on the line are named; the others say their names when pointed at.
+MOST_NAMED = 12
 # The size of the plot that labels are placed for, and of one letter, in pixels.
 PLOT_PX, LETTER_PX, LINE_PX, POINT_PX = (340.0, 300.0), 6.3, 15.0, 9.0
 
@@ -57,7 +57,7 @@ def _chart(rows: Sequence[Row], cost: Callable[[Row], float | None], *, title: s
     points = [(float(cost(row) or 0.0), float(row.accuracy or 0.0)) for row in shown]
     x_range, y_range = _padded([x for x, _ in points], 0.14), _padded(_ends(shown), 0.06)
     front = pareto(points, more_is_better=more_is_better)
-    traces = [_front(front), _points(rows, shown, points, title, (x_range, y_range))]
+    traces = [_front(front), _points(rows, shown, points, front, title, (x_range, y_range))]
     return figure(
         traces,
         height=400,
@@ -89,10 +89,16 @@ def _front(front: Sequence[Point]) -> Any:
 
 
 def _points(
-    rows: Sequence[Row], shown: Sequence[Row], points: Sequence[Point], title: str, ranges: tuple[list[float], ...]
+    rows: Sequence[Row],
+    shown: Sequence[Row],
+    points: Sequence[Point],
+    front: Sequence[Point],
+    title: str,
+    ranges: tuple[list[float], ...],
 ) -> Any:
     styles = colors(rows)
-    texts = [label(row.title, width=18) for row in shown]
+    named = [len(shown) <= MOST_NAMED or point in front for point in points]
+    texts = [label(row.title, width=18) if is_named else "" for row, is_named in zip(shown, named, strict=True)]
     hovers = [
         f"<b>{label(row.title)}</b><br>{with_half_width(y, row.half_width)}%<br>{count(x)} {title}"
         for row, (x, y) in zip(shown, points, strict=True)
@@ -102,6 +108,7 @@ def _points(
         y=[y for _, y in points],
         error_y={"array": [row.half_width or 0.0 for row in shown], "width": 0, "thickness": 1.2, "color": MUTED},
         mode="markers+text",
+        cliponaxis=False,
         marker={"size": 10, "color": [styles[row.name]["color"] for row in shown]},
         text=texts,
         textposition=place_labels(_in_pixels(points, ranges), texts, bars=_bars(shown, ranges[1])),
@@ -142,7 +149,7 @@ def place_labels(points: Sequence[Point], texts: Sequence[str], *, bars: Sequenc
 
 def _outside() -> list[tuple[float, float, float, float]]:
     far, (width, height) = 1e4, PLOT_PX
-    return [(-far, 0, -far, far), (width, far, -far, far), (-far, far, -far, 0), (-far, far, height, far)]
+    return [(-far, 0.0, -far, far), (width, far, -far, far), (-far, far, -far, 0.0), (-far, far, height, far)]
 
 
 def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:

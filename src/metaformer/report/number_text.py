@@ -5,7 +5,7 @@ PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
 
 
-def plain(value: float, digits: int = 1) -> str:
+def plain(value: float | int, digits: int = 1) -> str:
     """With a true minus sign, and never "-0.0"."""
     text = f"{value:.{digits}f}"
     if float(text) == 0:
@@ -13,7 +13,7 @@ def plain(value: float, digits: int = 1) -> str:
     return text.replace("-", MINUS)
 
 
-def signed(value: float, digits: int = 1) -> str:
+def signed(value: float | int, digits: int = 1) -> str:
     """With its sign, except for zero."""
     text = plain(value, digits)
     return text if value <= 0 or float(text) == 0 else f"+{text}"
@@ -31,7 +31,7 @@ def with_half_width(value: float, half_width: float | None, *, sign: bool = Fals
     return text if half_width is None else f"{text} {PLUS_MINUS} {half_width:.{digits}f}"
 
 
-def count(value: float) -> str:
+def count(value: float | int) -> str:
     """A large count with three significant digits: 11.9 M."""
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         # 999,950 is written 1.00 M, not 1000 k.
@@ -41,7 +41,7 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
-def seconds(value: float) -> str:
+def seconds(value: float | int) -> str:
     """A duration, as in 3 min 20 s."""
     whole = round(value)
     if whole < 60:

@@ -90,7 +90,7 @@ def _compare(rows: list[Row]) -> list[Row]:
         differences = statistics.paired_differences(row.values, base.values)
         shared = row.comparable and base.comparable
         if shared:
-            variance = residual.times(2) if residual else None
+            variance = residual.times(2.0) if residual else None
         else:
             variance = statistics.pooled_variance([differences])
         compared.append(_with_comparison(row, differences, variance, len(comparable) - 1 if shared else 1))

@@ -17,6 +17,7 @@ from metaformer.data.sources import open_data
 from metaformer.study.config import StudyConfig, choose_variants
 from metaformer.study.folder import StudyFolder, extended, is_finished, plan
 from metaformer.study.worker import PRELOAD, work, write_failure
+from metaformer.train.loop import check_optimizer
 from metaformer.train.run import Run
 
 
@@ -63,11 +64,12 @@ def run_study(
     num_workers = num_workers if num_workers is not None else available_cores()
     if num_workers < 1:
         raise ConfigError(f"workers must be at least 1; got {num_workers}.")
+    check_optimizer(study.train)
     data = open_data(study.data)
     chosen = replace(study, variants=choose_variants(study, variants)) if variants else study
+    folder = StudyFolder(out, extended(chosen, study, out), data, command)
     runs = plan(chosen)
     finished = [run for run in runs if is_finished(out, run)]
-    folder = StudyFolder(out, extended(chosen, study, out), data, command)
     folder.open()
     yield from (StudyEvent(kind="skipped", run=run, epoch=run.train.epochs) for run in finished)
     started = time.perf_counter()

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from metaformer.core.configs import to_dict
-from metaformer.core.errors import ConfigError, MissingExtraError
+from metaformer.core.errors import ConfigError, MissingExtraError, did_you_mean
 from metaformer.core.seeding import key_seed
 from metaformer.data.source import DataSource
 from metaformer.train.checkpoint import load_checkpoint, save_checkpoint
@@ -57,10 +57,12 @@ def train(
     scheduler = _scheduler(optimizer, config, steps_per_epoch)
     criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     state = load_checkpoint(folder) if folder else None
+    settings = _settings(model, data, config, seed)
     history: History = {}
     first_epoch = 0
     if state:
-        _refuse_other_settings(state, config, seed, folder)
+        if state["config"] != settings:
+            raise ConfigError(f"{folder} holds a run with other settings. Choose another folder, or delete it.")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         first_epoch, history = state["epoch"], state["history"]
@@ -109,7 +111,7 @@ def train(
                     "optimizer": optimizer.state_dict(),
                     "epoch": epoch + 1,
                     "history": history,
-                    "config": _settings(config, seed),
+                    "config": settings,
                 },
             )
         yield EpochResult(epoch=epoch + 1, history=history)
@@ -125,11 +127,26 @@ def _fabric(config: TrainConfig) -> Any:
     return Fabric(devices=1, precision=config.precision)
 
 
-def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    from timm.optim import create_optimizer_v2, list_optimizers
+def check_optimizer(config: TrainConfig) -> None:
+    """Refuses an optimizer that timm does not know.
 
-    if config.optimizer not in list_optimizers():
-        raise ConfigError(f"train.optimizer must be one that timm knows; got {config.optimizer!r}. Try 'adamw'.")
+    Raises:
+        ConfigError: It does not; names the nearest.
+    """
+    from timm.optim import list_optimizers
+
+    known = list_optimizers()
+    if config.optimizer not in known:
+        raise ConfigError(
+            f"train.optimizer must be one that timm knows; got {config.optimizer!r}."
+            f"{did_you_mean(config.optimizer, known)} Known: {', '.join(known[:8])}, ..."
+        )
+
+
+def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    from timm.optim import create_optimizer_v2
+
+    check_optimizer(config)
     # One kernel for all tensors; timm's own optimizers have no such option.
     options = {"fused": True} if config.optimizer == "adamw" else {}
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
@@ -151,10 +168,7 @@ def _scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, steps_per_
     )
 
 
-def _settings(config: TrainConfig, seed: int) -> dict[str, Any]:
-    return {"train": to_dict(config), "seed": seed}
-
-
-def _refuse_other_settings(state: dict[str, Any], config: TrainConfig, seed: int, folder: Path | None) -> None:
-    if state["config"] != _settings(config, seed):
-        raise ConfigError(f"{folder} holds a run with other settings. Choose another folder, or delete it.")
+def _settings(model: nn.Module, data: DataSource, config: TrainConfig, seed: int) -> dict[str, Any]:
+    """What a run must share with the state that it goes on from."""
+    architecture = to_dict(model.config) if hasattr(model, "config") else None
+    return {"model": architecture, "data": data.facts.name, "train": to_dict(config), "seed": seed}
