@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+from torch.utils.hooks import RemovableHandle
 
 from metaformer.core.errors import ConfigError
 
@@ -68,7 +70,8 @@ def profile(model: nn.Module, image_size: int | tuple[int, int] = 224, *, in_cha
             torch.no_grad(),
             _attention_in_parts(),
             _track_paths(model, counter),
-            FakeTensorMode(allow_non_fake_inputs=True),
+            # On the meta device nothing is computed anyway.
+            nullcontext() if first.is_meta else FakeTensorMode(allow_non_fake_inputs=True),
             counter,
         ):
             model(torch.empty(1, *shape, device=first.device, dtype=first.dtype))
@@ -127,6 +130,12 @@ class _CostCounter(TorchDispatchMode):
         self.not_counted: Counter[str] = Counter()
         self.activations = 0
 
+    def enter(self, path: str, _module: nn.Module, _args: Any) -> None:
+        self.path.append(path)
+
+    def leave(self, _module: nn.Module, _args: Any, _out: Any) -> None:
+        self.path.pop()
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -169,16 +178,10 @@ def _attention_in_parts() -> Iterator[None]:
 @contextmanager
 def _track_paths(model: nn.Module, counter: _CostCounter) -> Iterator[None]:
     """While the block runs, `counter.path` ends with the path of the module that runs."""
-    hooks = []
+    hooks: list[RemovableHandle] = []
     for path, module in model.named_modules():
-
-        def enter(_module: nn.Module, _args: Any, path: str = path) -> None:
-            counter.path.append(path)
-
-        def leave(_module: nn.Module, _args: Any, _out: Any) -> None:
-            counter.path.pop()
-
-        hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+        hooks.append(module.register_forward_pre_hook(partial(counter.enter, path)))
+        hooks.append(module.register_forward_hook(counter.leave))
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metaformer.core.seeding import generator
-from metaformer.data.digits import SIDE_PX, Scans, _windows, load_scans
+from metaformer.data.digits import SIDE_PX, _windows, load_scans
 from metaformer.data.source import DataFacts, Images, Labels
 
 CANVAS_PX = 11
@@ -55,7 +55,7 @@ class ClutteredDigits:
         """Every test scan on fixed canvases."""
         return self._fixed(*self._scans.test, "test")
 
-    def _fixed(self, scans: Scans, labels: Labels, split: str) -> tuple[Images, Labels]:
+    def _fixed(self, scans: Float[Tensor, "k 8 8"], labels: Int64[Tensor, " k"], split: str) -> tuple[Images, Labels]:
         chosen = torch.arange(len(labels)).repeat(REPEATS)
         return self._normalise(*_canvases(scans, labels, chosen, generator(self.facts.name, split)))
 
@@ -64,7 +64,7 @@ class ClutteredDigits:
 
 
 def _canvases(
-    scans: Scans, labels: Labels, chosen: Int64[Tensor, " n"], random: torch.Generator
+    scans: Float[Tensor, "k 8 8"], labels: Int64[Tensor, " k"], chosen: Int64[Tensor, " n"], random: torch.Generator
 ) -> tuple[Float[Tensor, "n s s"], Labels]:
     """Canvases with the chosen scans on them; fragments come from all scans."""
     num = len(chosen)

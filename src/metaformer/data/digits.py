@@ -20,15 +20,17 @@ NUM_TRAIN, NUM_VALIDATION = 997, 300  # scans; the other 500 are the test split
 SPLIT_KEY = "digits split"
 
 Scans = Float[Tensor, "n 8 8"]
+# The splits of one object differ in length.
+Split = tuple[Float[Tensor, "_ 8 8"], Int64[Tensor, " _"]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DigitScans:
     """Scans in three splits that share no scan; every class has its share of each."""
 
-    train: tuple[Scans, Labels]
-    validation: tuple[Scans, Labels]
-    test: tuple[Scans, Labels]
+    train: Split
+    validation: Split
+    test: Split
 
 
 def load_scans() -> DigitScans:

@@ -1,7 +1,7 @@
 """The contract of a data source."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -27,6 +27,7 @@ class DataFacts:
     num_test: int
 
 
+@runtime_checkable
 class DataSource(Protocol):
     """Images that fit into memory, in three splits, normalised.
 

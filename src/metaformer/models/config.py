@@ -19,6 +19,8 @@ class PatchEmbeddingConfig:
     kernel_size: int = 3
     stride: int = 2
     padding: int = 1
+    pre_norm: NormConfig | None = None  # before the convolution
+    post_norm: NormConfig | None = None  # after it
 
     def __post_init__(self) -> None:
         if self.kernel_size < 1 or self.stride < 1 or self.padding < 0:
@@ -37,6 +39,23 @@ STEM = PatchEmbeddingConfig(kernel_size=7, stride=4, padding=2)
 DOWNSAMPLING = PatchEmbeddingConfig(kernel_size=3, stride=2, padding=1)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """How features become class scores: norm and mean over the grid, in either order, then a classifier."""
+
+    norm: NormConfig | None = None  # None: as in the blocks
+    norm_after_pooling: bool = False
+    hidden_ratio: float | None = None  # an MLP with so many hidden channels per channel; None: one linear layer
+    hidden_norm_eps: float = 1e-5  # of the layer norm inside the MLP
+    dropout: float = 0.0  # before the last linear layer
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"HeadConfig.dropout must be in [0, 1); got {self.dropout}.")
+        if self.hidden_ratio is not None and self.hidden_ratio <= 0:
+            raise ConfigError(f"HeadConfig.hidden_ratio must be above 0, or None; got {self.hidden_ratio}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +78,10 @@ class MetaFormerConfig:
     patch_embeddings: tuple[PatchEmbeddingConfig, ...] = (STEM, DOWNSAMPLING, DOWNSAMPLING, DOWNSAMPLING)
     norm: NormConfig = field(default_factory=ModifiedLayerNormConfig)
     channel_mlp: ChannelMLPConfig | None = field(default_factory=ChannelMLPConfig)  # None: left out
-    residual: ResidualConfig = field(default_factory=lambda: ResidualConfig(layer_scale_init=1e-5))
+    residuals: tuple[ResidualConfig, ...] = (ResidualConfig(layer_scale_init=1e-5),)  # one a stage, or one for all
     drop_path: float = 0.0  # rate of the last block; the first has 0, linear between
     position_embedding_stages: tuple[int, ...] = ()  # stages, from 0, whose tokens get a learned position embedding
-    head_dropout: float = 0.0  # before the classifier
+    head: HeadConfig = HeadConfig()
     init_std: float | None = 0.02  # of the first weights; None: 1/sqrt(fan-in), which suits narrow models
     num_classes: int = 1000  # 0: no classifier
     in_chans: int = 3
@@ -73,8 +92,6 @@ class MetaFormerConfig:
         self._check_stages()
         if not 0 <= self.drop_path < 1:
             raise ConfigError(f"MetaFormerConfig.drop_path must be in [0, 1); got {self.drop_path}.")
-        if not 0 <= self.head_dropout < 1:
-            raise ConfigError(f"MetaFormerConfig.head_dropout must be in [0, 1); got {self.head_dropout}.")
         if self.num_classes < 0:
             raise ConfigError(
                 f"MetaFormerConfig.num_classes must be at least 0 (no classifier); got {self.num_classes}."
@@ -96,6 +113,11 @@ class MetaFormerConfig:
                     f"MetaFormerConfig.{name} must have one entry a stage: {len(self.dims)}, as dims has; "
                     f"got {len(getattr(self, name))}."
                 )
+        if len(self.residuals) not in (1, len(self.dims)):
+            raise ConfigError(
+                f"MetaFormerConfig.residuals must have one entry for all stages or one a stage: {len(self.dims)}; "
+                f"got {len(self.residuals)}."
+            )
         for name in ("dims", "depths"):
             if min(getattr(self, name)) < 1:
                 raise ConfigError(f"MetaFormerConfig.{name} must be at least 1 each; got {getattr(self, name)}.")
@@ -129,7 +151,7 @@ class MetaFormerConfig:
             token_mixer=self.token_mixers[stage],
             norm=self.norm,
             channel_mlp=self.channel_mlp,
-            residual=self.residual,
+            residual=self.residuals[stage if len(self.residuals) > 1 else 0],
         )
 
     def with_preprocessing(self, *, mean: tuple[float, ...], std: tuple[float, ...]) -> "MetaFormerConfig":

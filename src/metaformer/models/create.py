@@ -6,6 +6,7 @@ from typing import Any
 
 from metaformer.block.site import Grid
 from metaformer.models.config import MetaFormerConfig
+from metaformer.models.layouts import recognise
 from metaformer.models.load_weights import load_weights
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights import Weights, read_weights
@@ -28,7 +29,8 @@ def create_model(
 
     Args:
         name_or_config: A name in the zoo (`list_models()`), or a config.
-        weights: A weights file or a run folder; None draws weights from PyTorch's generator.
+        weights: A file of any known layout, a run folder, a URL or a hub id (`hf://owner/name`); None draws weights
+            from PyTorch's generator.
         num_classes: Classes; 0 leaves out the classifier.
         in_chans: Channels of the image.
         image_size: Side, or height and width, in pixels; weights tied to another grid are resized.
@@ -39,8 +41,8 @@ def create_model(
         DataError: The weights cannot be read.
     """
     config = ZOO[name_or_config] if isinstance(name_or_config, str) else name_or_config
-    stored = read_weights(weights, like=config) if weights is not None else None
-    changes: dict[str, Any] = _facts_of(stored) if stored else {}
+    stored = read_weights(weights) if weights is not None else None
+    changes: dict[str, Any] = _facts_of(stored, config) if stored else {}
     asked = {"num_classes": num_classes, "in_chans": in_chans, "drop_path": drop_path}
     changes |= {key: value for key, value in asked.items() if value is not None}
     if image_size is not None:
@@ -51,10 +53,13 @@ def create_model(
     return model
 
 
-def _facts_of(weights: Weights) -> dict[str, Any]:
+def _facts_of(weights: Weights, config: MetaFormerConfig) -> dict[str, Any]:
     """What weights say about their model, besides its architecture."""
     if weights.config is not None:
         names = ("num_classes", "in_chans", "image_size", "preprocessing")
         return {name: getattr(weights.config, name) for name in names}
-    classifier = weights.state.get("head.fc.weight")
-    return {} if classifier is None else {"num_classes": classifier.shape[0]}
+    layout = recognise(weights.state, weights.source)
+    # The same weights are another function in a repository whose head differs: the model follows the weights' origin.
+    facts: dict[str, Any] = {"head": layout.head(config.head)}
+    classifier = weights.state.get(layout.key("head.fc.weight", config) or "")
+    return facts if classifier is None else facts | {"num_classes": classifier.shape[0]}

@@ -3,23 +3,30 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from metaformer.block.activation import SquaredReLU
 from metaformer.core.errors import ConfigError
+from metaformer.models.config import HeadConfig
 
 POOLINGS = ("avg", "")
 
 
 class Head(nn.Module):
-    """Mean over the grid, dropout, linear classifier.
+    """Mean over the grid, norm where it comes after the mean, an MLP layer where there is one, linear classifier.
 
-    Source: arXiv:2111.11418, Figure 2.
+    Source: arXiv:2111.11418, Figure 2; the MLP head, the authors' code of arXiv:2210.13452.
     """
 
-    def __init__(self, dim: int, num_classes: int, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, num_classes: int, config: HeadConfig) -> None:
         super().__init__()
-        self.dim = dim
         self.global_pool = "avg"
-        self.dropout = nn.Dropout(dropout)
-        self.fc: nn.Module = _classifier(dim, num_classes)
+        self.norm = config.norm.build(dim) if config.norm and config.norm_after_pooling else nn.Identity()
+        self.hidden: nn.Module = nn.Identity()
+        self.hidden_dim = dim
+        if config.hidden_ratio is not None:
+            self.hidden_dim = int(dim * config.hidden_ratio)
+            self.hidden = HiddenLayer(dim, self.hidden_dim, config.hidden_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+        self.fc: nn.Module = _classifier(self.hidden_dim, num_classes)
 
     def reset(self, num_classes: int, global_pool: str | None = None) -> None:
         """A new classifier; 0 classes leave it out, and global_pool="" keeps the grid then.
@@ -36,13 +43,30 @@ class Head(nn.Module):
                 "Set num_classes=0, or global_pool='avg'."
             )
         self.global_pool = global_pool
-        self.fc = _classifier(self.dim, num_classes)
+        old = next(self.parameters(), None)
+        self.fc = _classifier(self.hidden_dim, num_classes)
+        if old is not None:
+            self.fc.to(device=old.device, dtype=old.dtype)
 
     def forward(self, x: Float[Tensor, "b c h w"], pre_logits: bool = False) -> Float[Tensor, "b ..."]:
-        if self.global_pool:
-            x = x.mean(dim=(-2, -1))
-        x = self.dropout(x)
+        if not self.global_pool:
+            return self.norm(x)
+        x = self.norm(x.mean(dim=(-2, -1)))
+        x = self.dropout(self.hidden(x))
         return x if pre_logits else self.fc(x)
+
+
+class HiddenLayer(nn.Module):
+    """Linear layer, squared ReLU, layer norm."""
+
+    def __init__(self, dim: int, hidden_dim: int, eps: float) -> None:
+        super().__init__()
+        self.fc = nn.Linear(dim, hidden_dim)
+        self.activation = SquaredReLU()
+        self.norm = nn.LayerNorm(hidden_dim, eps=eps)
+
+    def forward(self, x: Float[Tensor, "b c"]) -> Float[Tensor, "b d"]:
+        return self.norm(self.activation(self.fc(x)))
 
 
 def _classifier(dim: int, num_classes: int) -> nn.Module:

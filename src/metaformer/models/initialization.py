@@ -1,9 +1,10 @@
 """First weights, drawn module by module."""
 
+from typing import TypeGuard
+
 import torch
 from torch import nn
 
-from metaformer.block.channel_mlp import ChannelMLP
 from metaformer.core.seeding import key_seed
 
 
@@ -21,22 +22,25 @@ def initialize(model: nn.Module, base: int, std: float | None = 0.02) -> None:
     Args:
         model: Changed in place.
         base: Key of all streams.
-        std: Of the truncated normal for linear layers and the channel MLP; None takes 1/sqrt(fan-in), which suits
+        std: Of the truncated normal for linear layers and 1x1 convolutions; None takes 1/sqrt(fan-in), which suits
             narrow models.
 
-    Source: arXiv:2111.11418, the authors' code: truncated normal (0.02) for linear layers and 1x1 convolutions of
-    the channel MLP, zero bias; PyTorch's default for the patch embeddings.
+    Source: arXiv:2111.11418, the authors' code: truncated normal (0.02) for linear layers and 1x1 convolutions, zero
+    bias; PyTorch's default for the patch embeddings.
     """
-    pointwise = {id(conv) for mlp in model.modules() if isinstance(mlp, ChannelMLP) for conv in (mlp.fc1, mlp.fc2)}
     # torch.manual_seed reaches every device; until CUDA starts it keeps a stack trace of each call, which is slow.
     on_cpu = {tensor.device.type for tensor in model.state_dict().values()} <= {"cpu", "meta"}
     seed = torch.default_generator.manual_seed if on_cpu else torch.manual_seed
     with torch.random.fork_rng():
         for path, module in model.named_modules():
             seed(key_seed(base, path))
-            if isinstance(module, nn.Linear) or id(module) in pointwise:
+            if isinstance(module, nn.Linear) or _is_pointwise(module):
                 nn.init.trunc_normal_(module.weight, std=std or module.weight[0].numel() ** -0.5)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
+
+
+def _is_pointwise(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1

@@ -1,4 +1,4 @@
-"""Weights into a model, with a report of what was done to them."""
+"""Weights into a model, whatever names they came under, with a report of what was done to them."""
 
 from dataclasses import dataclass, field
 from math import isqrt
@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from metaformer.block.site import Grid
 from metaformer.core.errors import ConfigError
 from metaformer.models.config import MetaFormerConfig
+from metaformer.models.layouts import Layout, recognise
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights import Weights, read_weights
 
 CLASSIFIER = "head.fc."
+FIRST_CONV = "stages.0.patch_embed.conv.weight"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,63 +27,70 @@ class LoadReport:
     matched: list[str] = field(default_factory=list)  # loaded as they are
     resized: dict[str, str] = field(default_factory=dict)  # loaded after a change: name -> what changed
     missing: list[str] = field(default_factory=list)  # in the model, not in the file: still at their first values
-    unexpected: list[str] = field(default_factory=list)  # in the file, not in the model
+    unexpected: list[str] = field(default_factory=list)  # in the file, not in the model; by the file's names
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        lines = [f"{self.source}: layout {self.layout}, {len(self.matched)} tensors as they are"]
-        lines += [f"  resized {name}: {change}" for name, change in self.resized.items()]
-        lines += [f"  missing {name}" for name in self.missing]
-        lines += [f"  unexpected {name}" for name in self.unexpected]
-        return "\n".join(lines)
+        rows = [
+            ("source", self.source),
+            ("layout", self.layout),
+            ("matched", f"{len(self.matched)} tensors as they are"),
+            *((f"resized {name}", change) for name, change in self.resized.items()),
+            *(("missing", name) for name in self.missing),
+            *(("unexpected", name) for name in self.unexpected),
+            *(("note", note) for note in self.notes),
+        ]
+        width = max(len(row[0]) for row in rows)
+        return "\n".join(f"{what:{width}}  {text}" for what, text in rows)
 
 
 def load_weights(model: MetaFormer, source: str | Path | Weights, *, strict: bool = True) -> LoadReport:
-    """Loads weights into a model; those tied to a grid are resized to the model's.
+    """Loads weights into a model: ours, or those of any layout in LAYOUTS, recognised by their keys.
 
-    A classifier for another number of classes is left out, and the model keeps its own: the report names the tensors
-    as missing, or as unexpected in a model without a classifier.
+    Weights tied to a grid are resized to the model's; a first convolution for other channels is adapted. A classifier
+    for another number of classes is left out: it is reported as missing, and the model keeps its own.
 
     Args:
         model: Changed in place, and only if nothing is wrong.
-        source: A weights file, a run folder, or weights already read.
+        source: A file, run folder, URL or hub id, or weights already read.
         strict: Refuse tensors that are missing or unexpected, a replaced classifier apart.
 
     Raises:
         DataError: The file cannot be read.
         ConfigError: The weights do not fit the model.
     """
-    weights = source if isinstance(source, Weights) else read_weights(source, like=model.config)
+    weights = source if isinstance(source, Weights) else read_weights(source)
+    layout = recognise(weights.state, weights.source)
     target = model.state_dict()
-    state, resized = _resize_tied(model, weights)
-    replaced = _replaced_classifier(model, weights, target)
-    for name in replaced & target.keys():
-        state.pop(name, None)
+    names = layout.keys(list(target), model.config)
+    state = {ours: weights.state[theirs] for ours, theirs in names.items() if theirs in weights.state}
+    used = {names[ours] for ours in state}
+    notes = [*weights.notes, *_head_note(model.config, layout)]
+    resized = _adapt_shapes(state, target) | _resize_tied(model, state, weights.config)
+    classifier = [name for name in target if name.startswith(CLASSIFIER)]
+    replaced = [name for name in classifier if name in state and state[name].shape != target[name].shape]
+    if replaced:
+        notes.append(f"classifier of {len(state[replaced[0]])} classes left out; the model has its own, untrained")
+    for name in replaced:
+        del state[name]
     report = LoadReport(
         source=weights.source,
-        layout="metaformer",
+        layout=layout.name,
         matched=[name for name in target if name in state and name not in resized],
         resized=resized,
         missing=[name for name in target if name not in state],
-        unexpected=[name for name in state if name not in target],
+        unexpected=[name for name in weights.state if name not in used],
+        notes=notes,
     )
-    _refuse_mismatch(report, state, target, replaced, strict)
-    model.load_state_dict({name: tensor for name, tensor in state.items() if name in target}, strict=False)
+    # A model without a classifier has no use for the file's.
+    theirs = {layout.key(f"{CLASSIFIER}{part}", model.config) for part in ("weight", "bias")}
+    _refuse_mismatch(report, state, target, {*replaced, *(theirs if not classifier else ())}, strict)
+    model.load_state_dict(state, strict=False)
     return report
 
 
-def _replaced_classifier(model: MetaFormer, weights: Weights, target: dict[str, Tensor]) -> set[str]:
-    """The tensors of both classifiers, if they are for different numbers of classes."""
-    stored = weights.state.get(f"{CLASSIFIER}weight")
-    num_classes = model.num_classes if weights.config is None else weights.config.num_classes
-    if stored is not None:
-        num_classes = stored.shape[0]
-    if num_classes == model.num_classes:
-        return set()
-    return {name for name in (*weights.state, *target) if name.startswith(CLASSIFIER)}
-
-
 def _refuse_mismatch(
-    report: LoadReport, state: dict[str, Tensor], target: dict[str, Tensor], replaced: set[str], strict: bool
+    report: LoadReport, state: dict[str, Tensor], target: dict[str, Tensor], excused: set[Any], strict: bool
 ) -> None:
     for name in (*report.matched, *report.resized):
         if state[name].shape != target[name].shape:
@@ -89,8 +98,8 @@ def _refuse_mismatch(
                 f"the weights of {report.source} do not fit the model: {name} is {_shape(state[name])} there and "
                 f"{_shape(target[name])} here. Create the model that they come from."
             )
-    wrong = [f"missing {name}" for name in report.missing if name not in replaced]
-    wrong += [f"unexpected {name}" for name in report.unexpected if name not in replaced]
+    wrong = [f"missing {name}" for name in report.missing if name not in excused]
+    wrong += [f"unexpected {name}" for name in report.unexpected if name not in excused]
     if strict and wrong:
         shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         raise ConfigError(
@@ -99,9 +108,47 @@ def _refuse_mismatch(
         )
 
 
-def _resize_tied(model: MetaFormer, weights: Weights) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The weights with everything that is tied to a grid moved to the model's grid, and a note on each change."""
-    state, notes = dict(weights.state), {}
+def _head_note(config: MetaFormerConfig, layout: Layout) -> list[str]:
+    if layout.head(config.head) == config.head:
+        return []
+    return [
+        f"{layout.name} computes its head otherwise for the same weights; "
+        f"create_model(..., weights=...) builds the model with the head of {layout.name}"
+    ]
+
+
+def _adapt_shapes(state: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, str]:
+    """Linear layers to 1x1 convolutions and back, in place; the first convolution to the model's channels."""
+    notes = {}
+    for name, tensor in state.items():
+        wanted = target[name].shape
+        if tensor.shape != wanted and _without_ones(tensor) == _without_ones(target[name]):
+            state[name] = tensor.reshape(wanted)
+        elif name == FIRST_CONV and tensor.ndim == 4 and tensor.shape[1] != wanted[1]:
+            state[name] = _adapt_channels(tensor, wanted[1])
+            notes[name] = f"{tensor.shape[1]} channels to {wanted[1]}"
+    return notes
+
+
+def _adapt_channels(weight: Tensor, in_chans: int) -> Tensor:
+    """The first convolution for another number of channels, as timm adapts it.
+
+    One channel gets the sum, so that a grey image gives what it gave before; more channels repeat the given ones in
+    turn, scaled by old / new.
+    """
+    old = weight.shape[1]
+    if in_chans == 1:
+        return weight.sum(dim=1, keepdim=True)
+    return weight.repeat(1, -(-in_chans // old), 1, 1)[:, :in_chans] * (old / in_chans)
+
+
+def _without_ones(tensor: Tensor) -> list[int]:
+    return [side for side in tensor.shape if side != 1]
+
+
+def _resize_tied(model: MetaFormer, state: dict[str, Tensor], source: MetaFormerConfig | None) -> dict[str, str]:
+    """Moves everything that is tied to a grid to the model's grid, in place; returns a note on each change."""
+    notes = {}
     for path, module in tied_modules(model):
         # Everything tied to a grid sits inside a stage: stages.<stage>.<...>
         stage = int(path.split(".")[1])
@@ -109,13 +156,13 @@ def _resize_tied(model: MetaFormer, weights: Weights) -> tuple[dict[str, Tensor]
         if len(own) < len(module.state_dict()):
             continue
         new_grid = model.config.grids[stage]
-        old_grid = _old_grid(own, stage, new_grid, weights.config)
+        old_grid = _old_grid(own, stage, new_grid, source)
         if old_grid == new_grid:
             continue
         for name, tensor in module.resize(own, old_grid, new_grid).items():
             state[f"{path}.{name}"] = tensor
             notes[f"{path}.{name}"] = f"grid {_grid(old_grid)} to {_grid(new_grid)}"
-    return state, notes
+    return notes
 
 
 def tied_modules(module: nn.Module) -> list[tuple[str, Any]]:

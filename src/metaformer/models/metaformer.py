@@ -79,8 +79,10 @@ class MetaFormer(nn.Module):
         # On the CPU whatever the default device is: these numbers are read here.
         rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").split(list(config.depths))
         self.stages = nn.ModuleList(Stage(config, i, rates[i].tolist()) for i in range(config.num_stages))
-        self.norm = config.norm.build(config.dims[-1])
-        self.head = Head(config.dims[-1], config.num_classes, config.head_dropout)
+        # After the mean, the norm is the head's.
+        head_norm = config.head.norm or config.norm
+        self.norm = nn.Identity() if config.head.norm_after_pooling else head_norm.build(config.dims[-1])
+        self.head = Head(config.dims[-1], config.num_classes, replace(config.head, norm=head_norm))
         self.feature_info = [
             {"num_chs": dim, "reduction": reduction, "module": f"stages.{i}"}
             for i, (dim, reduction) in enumerate(zip(config.dims, self._reductions(), strict=True))
@@ -212,7 +214,7 @@ class MetaFormer(nn.Module):
     @property
     def head_hidden_size(self) -> int:
         """Channels that the classifier gets."""
-        return self.config.dims[-1]
+        return self.head.hidden_dim
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:

@@ -13,18 +13,20 @@ torch.fx.wrap("require_grid")
 
 
 class PatchEmbedding(nn.Module):
-    """A strided convolution.
+    """A strided convolution, with a norm before or after it where the family has one.
 
-    Source: arXiv:2111.11418, Table 1; padding as in the authors' code. The convolution keeps PyTorch's own
-    initialisation, as theirs does.
+    Source: arXiv:2111.11418, Table 1; norms, arXiv:2210.13452; padding as in the authors' code. The convolution keeps
+    PyTorch's own initialisation, as in the first paper's code.
     """
 
     def __init__(self, in_chans: int, dim: int, config: PatchEmbeddingConfig) -> None:
         super().__init__()
+        self.pre_norm = config.pre_norm.build(in_chans) if config.pre_norm else nn.Identity()
         self.conv = nn.Conv2d(in_chans, dim, config.kernel_size, stride=config.stride, padding=config.padding)
+        self.post_norm = config.post_norm.build(dim) if config.post_norm else nn.Identity()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
-        return self.conv(x)
+        return self.post_norm(self.conv(self.pre_norm(x)))
 
 
 class PositionEmbedding(nn.Module):

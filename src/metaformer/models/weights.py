@@ -1,4 +1,4 @@
-"""Weights files: a safetensors file that carries its model's config."""
+"""Weights files: our safetensors files carry their model's config; others are read for their tensors."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,9 @@ from metaformer.core.atomic_write import atomic_path
 from metaformer.core.configs import from_dict, to_dict
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.models.config import MetaFormerConfig
+from metaformer.models.download import fetch
 from metaformer.models.metaformer import MetaFormer
+from metaformer.models.pickled_weights import read_pickled_weights, unwrap
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_KEY = "metaformer_config"
@@ -25,34 +27,56 @@ class Weights:
 
     source: str
     state: dict[str, Tensor]
-    config: MetaFormerConfig | None  # of the model that the weights come from, where the file says so
+    config: MetaFormerConfig | None = None  # of the model that the weights come from, where the file says so
     class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # on how they were wrapped
 
 
 def save_weights(model: MetaFormer, path: Path, *, class_names: tuple[str, ...] = ()) -> None:
     """Writes the model's weights, config and class names as one safetensors file."""
-    # Weights may be saved from any memory format; the file holds them contiguous.
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {CONFIG_KEY: json.dumps(to_dict(model.config)), CLASSES_KEY: json.dumps(class_names)}
+    write_tensors(model.state_dict(), path, metadata)
+
+
+def write_tensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Writes tensors as a safetensors file, whole or not at all."""
+    # Weights may come in any memory format and share memory; the file holds them contiguous and apart.
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata=metadata)
+        save_file(plain, temporary, metadata=metadata)
 
 
-def read_weights(source: str | Path, *, like: MetaFormerConfig | None = None) -> Weights:
-    """Reads a weights file, given itself or the run folder that holds it.
+def read_weights(source: str | Path) -> Weights:
+    """Reads weights, wherever they are and whoever wrote them; the content decides, not the file's name.
 
     Args:
-        source: Where the weights are.
-        like: The caller's own config: the file may refer to the classes in it, those from outside the package too.
+        source: A safetensors or PyTorch file, a run folder, a URL, or a hub id `hf://owner/name`.
 
     Raises:
-        DataError: Nothing is there, or it is not a whole safetensors file.
+        DataError: Nothing is there, it is damaged, or it is not plain tensors.
     """
-    path = Path(source)
+    path = fetch(source)
     if path.is_dir():
         path = path / WEIGHTS_FILE
     if not path.is_file():
         raise DataError(f"no weights at {path}: there is no such file.")
+    if not _is_safetensors(path):
+        state, notes = read_pickled_weights(path)
+        return Weights(source=str(source), state=state, notes=tuple(notes))
+    return _read_safetensors(path, str(source))
+
+
+def _is_safetensors(path: Path) -> bool:
+    """A safetensors file begins with the length of its header and an opening brace; a pickle with neither."""
+    try:
+        with path.open("rb") as opened:
+            start = opened.read(9)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}.") from None
+    return path.suffix == ".safetensors" or start[8:9] == b"{"
+
+
+def _read_safetensors(path: Path, source: str) -> Weights:
     try:
         with safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -61,9 +85,9 @@ def read_weights(source: str | Path, *, like: MetaFormerConfig | None = None) ->
         raise DataError(f"cannot read {path} as safetensors: {error}") from None
     try:
         stored = json.loads(metadata[CONFIG_KEY]) if CONFIG_KEY in metadata else None
-        named = () if like is None else (type(like.norm), *map(type, like.token_mixers))
-        config = from_dict(MetaFormerConfig, stored, named=named) if stored is not None else None
+        config = from_dict(MetaFormerConfig, stored) if stored is not None else None
         class_names = tuple(str(name) for name in json.loads(metadata.get(CLASSES_KEY, "[]")))
-    except (ConfigError, json.JSONDecodeError, TypeError, RecursionError) as error:
+    except (ConfigError, json.JSONDecodeError, TypeError) as error:
         raise DataError(f"the config inside {path} cannot be read: {error}") from None
-    return Weights(source=str(path), state=state, config=config, class_names=class_names)
+    state, notes = unwrap(state, path)
+    return Weights(source=source, state=state, config=config, class_names=class_names, notes=tuple(notes))

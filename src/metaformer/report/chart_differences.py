@@ -8,6 +8,8 @@ from metaformer.report.number_text import signed, with_half_width
 from metaformer.report.row import Row
 
 TOLD = ("better", "worse")
+# How far a control may stretch the axis, in spans of the other rows.
+REACH = 0.6
 PAPER_OFFSET = 0.3  # the paper's marker sits a little below the line of its variant
 
 ZERO_LINE = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"} | {
@@ -49,15 +51,21 @@ def difference_chart(rows: Sequence[Row]) -> Any | None:
 
 
 def _range(rows: Sequence[Row]) -> tuple[float, float]:
-    """The axis that suits the rows which are not controls; what lies beyond is drawn at its edge."""
-    ends = [0.0]
-    for row in [row for row in rows if not row.control] or rows:
-        half = row.difference_half_width or 0.0
-        ends += [row.difference - half, row.difference + half] if row.difference is not None else []
-        ends += [row.paper_difference] if row.paper_difference is not None else []
-    low, high = min(ends), max(ends)
+    """The axis that suits the rows which are not controls; what lies far beyond is drawn at its edge."""
+    ends = [0.0, *_ends([row for row in rows if not row.control] or rows)]
+    reach = REACH * (max(ends) - min(ends))
+    near = [end for end in _ends(rows) if min(ends) - reach <= end <= max(ends) + reach]
+    low, high = min(ends + near), max(ends + near)
     pad = 0.07 * (high - low) or 1.0
     return low - pad, high + pad
+
+
+def _ends(rows: Sequence[Row]) -> list[float]:
+    ends = [row.paper_difference for row in rows if row.paper_difference is not None]
+    for row in rows:
+        half = row.difference_half_width or 0.0
+        ends += [row.difference - half, row.difference + half] if row.difference is not None else []
+    return ends
 
 
 def _measured(rows: Sequence[Row], place: dict[str, int], *, low: float, high: float) -> list[Any]:

@@ -1,11 +1,11 @@
 """What was run, and where: configs, machines, failures, as tables for the page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from metaformer.core.run_record import RunRecord
+from metaformer.core.run_record import RUN_FILE, RunRecord
 from metaformer.report.number_text import seconds
 from metaformer.report.records import Study
 from metaformer.report.row import Row
@@ -77,11 +77,18 @@ def changed_settings(study: Study, variant: str) -> list[Setting]:
     here, base = _config(study, variant), base_config(study)
     if not here or not base:
         return []
+    paths = dict.fromkeys([*base, *here])
     return [
-        Setting(path=path, base=base.get(path, ABSENT), here=here.get(path, ABSENT))
-        for path in dict.fromkeys([*base, *here])
-        if base.get(path) != here.get(path)
+        Setting(path=path, base=_at(path, base), here=_at(path, here))
+        for path in paths
+        # A component that one of the two lacks is one difference, not one for each of its settings.
+        if base.get(path) != here.get(path) and not any(path.startswith(f"{other}.") for other in paths)
     ]
+
+
+def _at(path: str, config: Mapping[str, str]) -> str:
+    inside = [f"{inner[len(path) + 1 :]}={text}" for inner, text in config.items() if inner.startswith(f"{path}.")]
+    return config.get(path) or ", ".join(inside) or ABSENT
 
 
 def config_differences(study: Study) -> dict[str, list[Setting]]:
@@ -102,7 +109,8 @@ def _planned_config(study: Study, variant: str) -> dict[str, Any]:
     planned = study.record.config.get("variants")
     rows = [row for row in planned if isinstance(row, dict)] if isinstance(planned, list) else []
     model = next((row.get("model") for row in rows if row.get("name") == variant), None)
-    return {"model": model} | {key: study.record.config.get(key) for key in ("data", "train")} if model else {}
+    shared = {key: study.record.config[key] for key in ("data", "train") if key in study.record.config}
+    return {"model": model} | shared if model else {}
 
 
 def places(study: Study) -> list[Place]:
@@ -136,7 +144,10 @@ def problems(study: Study, rows: Sequence[Row]) -> list[tuple[str, str]]:
         if seed not in row.values and seed not in row.errors
     ]
     found += [
-        (f"{row.title}, seed {seed}", "no record: not run yet, or stopped") for row in rows for seed in row.missing
+        (f"{row.title}, seed {seed}", "no record: not run yet, or stopped")
+        for row in rows
+        for seed in row.missing
+        if f"{row.name}/seed{seed}/{RUN_FILE}" not in study.unreadable
     ]
     found += [(path, error) for path, error in study.unreadable.items()]
     return found + ([("the study", f"failed: {study.record.error}")] if study.record.error else [])

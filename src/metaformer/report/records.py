@@ -73,7 +73,7 @@ def load_study(folder: Path) -> Study:
     runs: dict[str, dict[int, RunRecord]] = {variant.name: {} for variant in variants}
     unreadable: dict[str, str] = {}
     for path in sorted(folder.glob(f"*/seed*/{RUN_FILE}")):
-        place = str(path.relative_to(folder))
+        place = path.relative_to(folder).as_posix()
         try:
             _file(read_run_record(path), runs)
         except DataError as error:

@@ -1,6 +1,5 @@
 """The state of a training run between two epochs, on disk."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    # A damaged pickle fails wherever it happens to lead: IndexError, AttributeError, struct.error, ...
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"cannot read the checkpoint {path}: {reason} Delete it to start the run again.") from None
     if not isinstance(state, dict) or not {"model", "optimizer", "epoch", "history", "config"} <= state.keys():

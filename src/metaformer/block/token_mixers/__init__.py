@@ -6,6 +6,7 @@ from metaformer.block.token_mixers.depthwise_conv import DepthwiseConvConfig
 from metaformer.block.token_mixers.identity import IdentityConfig
 from metaformer.block.token_mixers.pooling import PoolingConfig
 from metaformer.block.token_mixers.random_mixing import RandomMixingConfig
+from metaformer.block.token_mixers.separable_conv import SeparableConvConfig
 from metaformer.block.token_mixers.spatial_mlp import SpatialMLPConfig
 from metaformer.core.configs import register_table
 from metaformer.core.registry import Registry
@@ -17,6 +18,7 @@ TOKEN_MIXERS: Registry[type] = Registry(
         "pooling": PoolingConfig,
         "random": RandomMixingConfig,
         "depthwise_conv": DepthwiseConvConfig,
+        "separable_conv": SeparableConvConfig,
         "attention": AttentionConfig,
         "spatial_mlp": SpatialMLPConfig,
     },
@@ -30,6 +32,7 @@ __all__ = [
     "IdentityConfig",
     "PoolingConfig",
     "RandomMixingConfig",
+    "SeparableConvConfig",
     "SpatialMLPConfig",
     "TokenMixerConfig",
 ]

@@ -1,0 +1,52 @@
+"""Separable convolution, inverted: wide in the middle."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from metaformer.block.activation import ACTIVATIONS
+from metaformer.block.site import Site
+from metaformer.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeparableConvConfig:
+    """The token mixer of ConvFormer, and of CAFormer's first two stages."""
+
+    kernel_size: int = 7  # side of the depthwise window, in tokens
+    expansion: float = 2.0  # channels of the depthwise convolution per channel
+    activation: str = "star_relu"  # a name in ACTIVATIONS
+    bias: bool = False
+
+    def __post_init__(self) -> None:
+        # Looked up here, so that a misspelt name fails where it is written.
+        ACTIVATIONS[self.activation]
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ConfigError(
+                f"SeparableConvConfig.kernel_size must be odd and positive, so that the output keeps the grid; "
+                f"got {self.kernel_size}. Try {max(1, self.kernel_size + 1 - self.kernel_size % 2)}."
+            )
+        if self.expansion <= 0:
+            raise ConfigError(f"SeparableConvConfig.expansion must be above 0; got {self.expansion}. The paper uses 2.")
+
+    def build(self, site: Site) -> "SeparableConv":
+        return SeparableConv(site.dim, self)
+
+
+class SeparableConv(nn.Module):
+    """Pointwise convolution, activation, depthwise convolution, pointwise convolution.
+
+    Source: arXiv:2210.13452, Sec. 3.3, after the inverted separable convolution of arXiv:1801.04381.
+    """
+
+    def __init__(self, dim: int, config: SeparableConvConfig) -> None:
+        super().__init__()
+        hidden, kernel = int(dim * config.expansion), config.kernel_size
+        self.pwconv1 = nn.Conv2d(dim, hidden, 1, bias=config.bias)
+        self.activation = ACTIVATIONS[config.activation]()
+        self.dwconv = nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden, bias=config.bias)
+        self.pwconv2 = nn.Conv2d(hidden, dim, 1, bias=config.bias)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return self.pwconv2(self.dwconv(self.activation(self.pwconv1(x))))
