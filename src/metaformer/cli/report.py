@@ -24,8 +24,9 @@ def report(folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="
 
 def show_report(console: Console, folder: Path) -> None:
     """Prints the study's table and answer, and writes its page."""
-    rows = summarize(load_study(folder))
+    study = load_study(folder)
+    rows = summarize(study)
     console.print(rich_table(rows))
-    console.print(headline(rows), soft_wrap=True, highlight=False)
+    console.print(headline(rows, data=study.data_title), soft_wrap=True, highlight=False)
     page = write_page(folder)
     console.print(f"\npage: {page.resolve()}", soft_wrap=True, highlight=False)

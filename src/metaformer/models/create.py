@@ -41,7 +41,7 @@ def create_model(
         DataError: The weights cannot be read.
     """
     config = ZOO[name_or_config] if isinstance(name_or_config, str) else name_or_config
-    stored = read_weights(weights) if weights is not None else None
+    stored = read_weights(weights, like=config) if weights is not None else None
     changes: dict[str, Any] = _facts_of(stored, config) if stored else {}
     asked = {"num_classes": num_classes, "in_chans": in_chans, "drop_path": drop_path}
     changes |= {key: value for key, value in asked.items() if value is not None}
@@ -56,7 +56,7 @@ def create_model(
 def _facts_of(weights: Weights, config: MetaFormerConfig) -> dict[str, Any]:
     """What weights say about their model, besides its architecture."""
     if weights.config is not None:
-        names = ("num_classes", "in_chans", "image_size", "preprocessing")
+        names = ("num_classes", "in_chans", "image_size", "preprocessing", "head")
         return {name: getattr(weights.config, name) for name in names}
     layout = recognise(weights.state, weights.source)
     # The same weights are another function in a repository whose head differs: the model follows the weights' origin.

@@ -109,7 +109,10 @@ def _from_hub(name: str) -> Path:
     """`owner/name`, or `owner/name/file`; the hub's own client keeps the cache."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.utils import logging
 
+    # Its retries are ours to report.
+    logging.set_verbosity_error()
     parts = name.strip("/").split("/", 2)
     if len(parts) < 2:
         raise DataError(f"a hub id is {HUB}owner/name or {HUB}owner/name/file; got {HUB}{name}.")

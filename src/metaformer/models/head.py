@@ -47,6 +47,7 @@ class Head(nn.Module):
         self.fc = _classifier(self.hidden_dim, num_classes)
         if old is not None:
             self.fc.to(device=old.device, dtype=old.dtype)
+        self.fc.train(self.training)
 
     def forward(self, x: Float[Tensor, "b c h w"], pre_logits: bool = False) -> Float[Tensor, "b ..."]:
         if not self.global_pool:

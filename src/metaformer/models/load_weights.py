@@ -59,7 +59,7 @@ def load_weights(model: MetaFormer, source: str | Path | Weights, *, strict: boo
         DataError: The file cannot be read.
         ConfigError: The weights do not fit the model.
     """
-    weights = source if isinstance(source, Weights) else read_weights(source)
+    weights = source if isinstance(source, Weights) else read_weights(source, like=model.config)
     layout = recognise(weights.state, weights.source)
     target = model.state_dict()
     names = layout.keys(list(target), model.config)
@@ -69,6 +69,7 @@ def load_weights(model: MetaFormer, source: str | Path | Weights, *, strict: boo
     resized = _adapt_shapes(state, target) | _resize_tied(model, state, weights.config)
     classifier = [name for name in target if name.startswith(CLASSIFIER)]
     replaced = [name for name in classifier if name in state and state[name].shape != target[name].shape]
+    made_anew = classifier if weights.config and not weights.config.num_classes else replaced
     if replaced:
         notes.append(f"classifier of {len(state[replaced[0]])} classes left out; the model has its own, untrained")
     for name in replaced:
@@ -84,7 +85,7 @@ def load_weights(model: MetaFormer, source: str | Path | Weights, *, strict: boo
     )
     # A model without a classifier has no use for the file's.
     theirs = {layout.key(f"{CLASSIFIER}{part}", model.config) for part in ("weight", "bias")}
-    _refuse_mismatch(report, state, target, {*replaced, *(theirs if not classifier else ())}, strict)
+    _refuse_mismatch(report, state, target, {*made_anew, *(theirs if not classifier else ())}, strict)
     model.load_state_dict(state, strict=False)
     return report
 

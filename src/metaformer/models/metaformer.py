@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from metaformer.block.site import Site
 from metaformer.core.errors import ConfigError, ShapeError
-from metaformer.models.config import MetaFormerConfig
+from metaformer.models.config import HeadConfig, MetaFormerConfig
 from metaformer.models.head import Head
 from metaformer.models.initialization import draw_base, initialize
 from metaformer.models.patch_embedding import PatchEmbedding, PositionEmbedding
@@ -34,6 +34,23 @@ def require_image(x: Float[Tensor, "..."], in_chans: int, total_stride: int) -> 
             f"got {x.shape[2]}x{x.shape[3]}."
         )
     return x
+
+
+def describe_for_timm(config: MetaFormerConfig, *, fixed_input_size: bool) -> dict[str, Any]:
+    """A model in the words of timm's `pretrained_cfg`."""
+    preprocessing = config.preprocessing
+    return {
+        "num_classes": config.num_classes,
+        "input_size": (config.in_chans, *config.image_size),
+        "pool_size": config.grids[-1],
+        "fixed_input_size": fixed_input_size,
+        "crop_pct": preprocessing.crop_fraction,
+        "interpolation": preprocessing.interpolation,
+        "mean": preprocessing.mean,
+        "std": preprocessing.std,
+        "first_conv": "stages.0.patch_embed.conv",
+        "classifier": "head.fc",
+    }
 
 
 class Stage(nn.Module):
@@ -75,10 +92,11 @@ class MetaFormer(nn.Module):
     def __init__(self, config: MetaFormerConfig) -> None:
         super().__init__()
         self.config = config
+        self._pretrained_cfg: dict[str, Any] | None = None
         base = draw_base()
         # On the CPU whatever the default device is: these numbers are read here.
         rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").split(list(config.depths))
-        self.stages = nn.ModuleList(Stage(config, i, rates[i].tolist()) for i in range(config.num_stages))
+        self.stages = nn.Sequential(*(Stage(config, i, rates[i].tolist()) for i in range(config.num_stages)))
         # After the mean, the norm is the head's.
         head_norm = config.head.norm or config.norm
         self.norm = nn.Identity() if config.head.norm_after_pooling else head_norm.build(config.dims[-1])
@@ -154,11 +172,14 @@ class MetaFormer(nn.Module):
             The chosen stages.
         """
         chosen = self._stage_indices(indices)
-        # The norm has the channels of the last stage, so it goes with it.
-        if prune_norm or max(chosen) + 1 < len(self.stages):
-            self.norm = nn.Identity()
+        is_cut = max(chosen) + 1 < len(self.stages)
         self.stages = self.stages[: max(chosen) + 1]
-        if prune_head:
+        # The norm and the head have the channels of the last stage, so they go with it.
+        if prune_norm or is_cut:
+            self.norm = nn.Identity()
+        if prune_head or is_cut:
+            # Without norm and hidden layer: a parameter that no feature needs would get no gradient.
+            self.head = Head(self.num_features, 0, HeadConfig()).train(self.training)
             self.reset_classifier(0, "")
         return chosen
 
@@ -207,9 +228,13 @@ class MetaFormer(nn.Module):
         return self.config.num_classes
 
     @property
+    def in_chans(self) -> int:
+        return self.config.in_chans
+
+    @property
     def num_features(self) -> int:
         """Channels of the last stage."""
-        return self.config.dims[-1]
+        return self.config.dims[len(self.stages) - 1]
 
     @property
     def head_hidden_size(self) -> int:
@@ -218,20 +243,14 @@ class MetaFormer(nn.Module):
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """What timm's tools want to know of a model."""
-        preprocessing = self.config.preprocessing
-        return {
-            "num_classes": self.config.num_classes,
-            "input_size": (self.config.in_chans, *self.config.image_size),
-            "pool_size": self.config.grids[-1],
-            "fixed_input_size": self.is_tied_to_grid,
-            "crop_pct": preprocessing.crop_fraction,
-            "interpolation": preprocessing.interpolation,
-            "mean": preprocessing.mean,
-            "std": preprocessing.std,
-            "first_conv": "stages.0.patch_embed.conv",
-            "classifier": "head.fc",
-        }
+        """What timm's tools want to know of a model: what timm set if it built the model, else of the model as it is."""
+        if self._pretrained_cfg is not None:
+            return self._pretrained_cfg
+        return describe_for_timm(self.config, fixed_input_size=self.is_tied_to_grid)
+
+    @pretrained_cfg.setter
+    def pretrained_cfg(self, value: dict[str, Any]) -> None:
+        self._pretrained_cfg = value
 
     default_cfg = pretrained_cfg
 

@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,24 @@ def read_pickled_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0] if str(error) else "not plain tensors"
+        raise _refusal(path, str(error)) from None
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # A damaged file fails in many ways, few of them put in words.
+        reason = str(error).splitlines()[0].split(". ")[0] if isinstance(error, RuntimeError | OSError) else ""
         raise DataError(
-            f"refused {path}: loading it could run code that somebody put there, or it is damaged ({reason}) "
-            "Ask for the weights as safetensors."
+            f"cannot read {path}: it is neither safetensors nor a whole PyTorch file{f' ({reason})' if reason else ''}."
         ) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"cannot read {path} as PyTorch weights: {reason}") from None
     return unwrap(loaded, path)
+
+
+def _refusal(path: Path, message: str) -> DataError:
+    forbidden = re.search(r"GLOBAL (\S+)", message)
+    if not forbidden:
+        return DataError(f"cannot read {path}: it is neither safetensors nor a whole PyTorch file.")
+    return DataError(
+        f"refused {path}: it holds more than plain tensors ({forbidden[1]}), and loading that could run code that "
+        "somebody put there. Ask for the weights as safetensors."
+    )
 
 
 def unwrap(loaded: Any, path: Path) -> tuple[dict[str, Tensor], list[str]]:

@@ -46,11 +46,12 @@ def write_tensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str]
         save_file(plain, temporary, metadata=metadata)
 
 
-def read_weights(source: str | Path) -> Weights:
+def read_weights(source: str | Path, *, like: MetaFormerConfig | None = None) -> Weights:
     """Reads weights, wherever they are and whoever wrote them; the content decides, not the file's name.
 
     Args:
         source: A safetensors or PyTorch file, a run folder, a URL, or a hub id `hf://owner/name`.
+        like: The caller's own config: the file may refer to the classes in it, those from outside the package too.
 
     Raises:
         DataError: Nothing is there, it is damaged, or it is not plain tensors.
@@ -63,7 +64,7 @@ def read_weights(source: str | Path) -> Weights:
     if not _is_safetensors(path):
         state, notes = read_pickled_weights(path)
         return Weights(source=str(source), state=state, notes=tuple(notes))
-    return _read_safetensors(path, str(source))
+    return _read_safetensors(path, str(source), like)
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -76,7 +77,7 @@ def _is_safetensors(path: Path) -> bool:
     return path.suffix == ".safetensors" or start[8:9] == b"{"
 
 
-def _read_safetensors(path: Path, source: str) -> Weights:
+def _read_safetensors(path: Path, source: str, like: MetaFormerConfig | None) -> Weights:
     try:
         with safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -85,9 +86,10 @@ def _read_safetensors(path: Path, source: str) -> Weights:
         raise DataError(f"cannot read {path} as safetensors: {error}") from None
     try:
         stored = json.loads(metadata[CONFIG_KEY]) if CONFIG_KEY in metadata else None
-        config = from_dict(MetaFormerConfig, stored) if stored is not None else None
+        named = () if like is None else (type(like.norm), *map(type, like.token_mixers))
+        config = from_dict(MetaFormerConfig, stored, named=named) if stored is not None else None
         class_names = tuple(str(name) for name in json.loads(metadata.get(CLASSES_KEY, "[]")))
-    except (ConfigError, json.JSONDecodeError, TypeError) as error:
+    except (ConfigError, json.JSONDecodeError, TypeError, RecursionError) as error:
         raise DataError(f"the config inside {path} cannot be read: {error}") from None
     state, notes = unwrap(state, path)
     return Weights(source=source, state=state, config=config, class_names=class_names, notes=tuple(notes))

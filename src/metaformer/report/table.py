@@ -39,15 +39,31 @@ def columns(rows: Sequence[Row]) -> tuple[Column, ...]:
 
 
 def rich_table(rows: Sequence[Row]) -> Table:
-    """The table for a terminal."""
-    shown = columns(rows)
-    table = Table(header_style="bold", pad_edge=False)
-    for column in shown:
-        table.add_column(Text(_heading(column)), justify="left" if column.key in ("variant", "difference") else "right")
+    """The table for a terminal, narrow enough for 80 columns: words wrap, numbers do not."""
+    table = Table(header_style="bold", pad_edge=False, box=None, padding=(0, 1, 0, 0))
+    table.add_column("variant", min_width=15)
+    # Worth a column only where it differs.
+    uneven = len({_seeds(row) for row in rows}) > 1
+    if uneven:
+        table.add_column("seeds", justify="right")
+    for title in ("test, %", "vs base"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for title in ("params", "MACs", "img/s", "paper"):
+        table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         style = {"better": "green", "worse": "red"}.get(row.verdict, "")
-        cells = [Text(column.text(row), style=style if column.key == "difference" else "") for column in shown]
-        table.add_row(*cells)
+        table.add_row(
+            Text(row.title),
+            *([_seeds(row)] if uneven else []),
+            _accuracy(row),
+            difference_number(row) if not row.is_base else "",
+            Text("base" if row.is_base else row.verdict, style=style),
+            NOTHING if row.params is None else count(row.params),
+            _macs(row),
+            _speed(row),
+            _paper(row),
+        )
     return table
 
 

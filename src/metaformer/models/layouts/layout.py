@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -20,6 +20,11 @@ def _same(head: HeadConfig) -> HeadConfig:
     return head
 
 
+def authors_head(head: HeadConfig) -> HeadConfig:
+    """PoolFormer's own head: the norm of the blocks on the whole map, then the mean."""
+    return replace(head, norm=None, norm_after_pooling=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """How a repository names and shapes the tensors of a MetaFormer."""
@@ -29,7 +34,7 @@ class Layout:
     rules: Callable[[MetaFormerConfig], Rules]
     # Whether they keep this tensor of a 1x1 convolution as the matrix of a linear layer.
     is_matrix: Callable[[str, MetaFormerConfig], bool] = field(default=_never)
-    # What their head computes, where it differs from the authors' for the same weights.
+    # The head that their code computes for these weights.
     head: Callable[[HeadConfig], HeadConfig] = field(default=_same)
 
     def key(self, ours: str, config: MetaFormerConfig) -> str | None:

@@ -1,8 +1,10 @@
 """sail-sg/metaformer: channels last inside, so 1x1 convolutions are linear layers."""
 
 import re
+from dataclasses import replace
 
-from metaformer.models.config import MetaFormerConfig
+from metaformer.block.norm import LayerNormConfig
+from metaformer.models.config import HeadConfig, MetaFormerConfig
 from metaformer.models.layouts.layout import Layout, Rules
 
 
@@ -40,6 +42,15 @@ def _is_matrix(key: str, _config: MetaFormerConfig) -> bool:
     return is_pointwise(key)
 
 
+def _head(head: HeadConfig) -> HeadConfig:
+    """The mean first, then a layer norm; the norm inside the MLP head has another epsilon than all others."""
+    return replace(head, norm=LayerNormConfig(eps=1e-6), norm_after_pooling=True, hidden_norm_eps=1e-5)
+
+
 SAIL_METAFORMER = Layout(
-    name="sail-sg/metaformer", marker="downsample_layers.0.conv.weight", rules=_rules, is_matrix=_is_matrix
+    name="sail-sg/metaformer",
+    marker="downsample_layers.0.conv.weight",
+    rules=_rules,
+    is_matrix=_is_matrix,
+    head=_head,
 )
