@@ -6,6 +6,7 @@ import shutil
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from metaformer.core.machine import commit, machine_facts, versions
@@ -31,7 +32,7 @@ def doctor() -> int:
     console.print()
     checks = Table(box=None, show_header=False, pad_edge=False)
     for ability, (ok, why) in _abilities().items():
-        checks.add_row(ability, "yes" if ok else "no", why)
+        checks.add_row(ability, "yes" if ok else "no", escape(why))
     console.print(checks)
     return 0
 

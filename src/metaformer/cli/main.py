@@ -12,6 +12,9 @@ COMMANDS = {
     ("study", "quick"): ("study_quick", "compare token mixers on real data; ends with a table and a page"),
     ("report",): ("report", "make the page of a study again, from its records"),
     ("models",): ("models", "list the models, with parameters and MACs"),
+    ("convert",): ("convert", "weights from any known layout to any other"),
+    ("evaluate",): ("evaluate", "measure trained weights on labelled images: accuracy, loss, confusion"),
+    ("predict",): ("predict", "what trained weights see in images"),
     ("profile",): ("profile", "count what one model costs, part by part"),
     ("doctor",): ("doctor", "what works on this machine, and why the rest does not"),
 }
@@ -29,6 +32,9 @@ def main() -> None:
         # Whoever read our output has seen enough, as `head` has.
         sys.stderr.close()
         sys.exit(0)
+    except SystemExit as stop:
+        # rich takes the broken pipe itself, and exits with 1.
+        sys.exit(0 if isinstance(stop.__context__, BrokenPipeError) else stop.code)
 
 
 def run(words: list[str]) -> int:

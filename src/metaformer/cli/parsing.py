@@ -50,8 +50,12 @@ def _one_line(box: str) -> str:
         elif line:
             sections[-1].append(line)
     sections = [section for section in sections if section]
+    # Where the terminal cannot show Unicode, the title is a section and not part of the rule.
+    if "╭" not in box:
+        sections = sections[1:]
     message = " ".join(sections[0]) if sections else "wrong options."
     message = re.sub(r"^Error parsing (--)?[\w.-]+: (?=\S+\.\S+ must|unknown )", "", message)
+    message = re.sub(r"\. Got errors: .*", ".", message)
     message = re.sub(r"^Missing from [^:]*: (\S+).*", r"\1 is missing.", message)
     meant = next((section for section in sections if section[0].startswith("Perhaps you meant")), [])
     names = re.findall(r"(--[\w.-]+)", " ".join(meant))

@@ -23,17 +23,20 @@ class Progress:
     num_runs: int
     started: float = field(default_factory=time.monotonic)
     epochs_done: dict[tuple[str, int], int] = field(default_factory=dict)
-    epochs_before: int = 0  # done in an earlier session; they tell nothing about the speed of this one
+    epochs_before: int = 0  # not done in this session; they tell nothing about its speed
     last: dict[tuple[str, int], StudyEvent] = field(default_factory=dict)
     epochs_per_run: int = 1
+    num_finished: int = 0  # runs; failed ones too
 
     def take(self, event: StudyEvent) -> None:
         """Books an event."""
         key = (event.run.name, event.run.seed)
         self.epochs_per_run = event.run.train.epochs
         if event.kind in ("skipped", "finished", FAILED):
+            self.num_finished += 1
+            # Epochs that nobody waits for any more, and that were not done in this session.
+            self.epochs_before += event.run.train.epochs - self.epochs_done.get(key, 0)
             self.epochs_done[key] = event.run.train.epochs
-            self.epochs_before += event.run.train.epochs if event.kind == "skipped" else 0
         elif event.kind == "epoch":
             # The first word of a continued run tells of all epochs it had done.
             self.epochs_before += event.epoch - 1 if key not in self.epochs_done else 0
@@ -49,10 +52,6 @@ class Progress:
             )
         if event.kind != "skipped":
             self.last[key] = event
-
-    @property
-    def num_finished(self) -> int:
-        return sum(1 for epochs in self.epochs_done.values() if epochs == self.epochs_per_run)
 
     def eta(self) -> str:
         """Time to go, from the epochs of this session."""

@@ -39,6 +39,6 @@ def study_quick(
     command = shlex.join(["metaformer", *sys.argv[1:]])
     console = Console()
     events = run_study(study, out=out, command=command, variants=names, num_workers=workers)
-    num_failed = watch(console, events, num_runs=len(names or study.variants) * len(study.seeds))
+    num_failed = watch(console, events, num_runs=len(set(names) or study.variants) * len(study.seeds))
     show_report(console, out)
     return 1 if num_failed else 0

@@ -31,10 +31,13 @@ class Head(nn.Module):
     def reset(self, num_classes: int, global_pool: str | None = None) -> None:
         """A new classifier; 0 classes leave it out, and global_pool="" keeps the grid then.
 
+        None keeps the pooling as it is, but for a classifier after a kept grid, which brings the mean back.
+
         Raises:
             ConfigError: `global_pool` is unknown, or keeps the grid in front of a classifier.
         """
-        global_pool = self.global_pool if global_pool is None else global_pool
+        if global_pool is None:
+            global_pool = "avg" if num_classes else self.global_pool
         if global_pool not in POOLINGS:
             raise ConfigError(f"global_pool must be 'avg' or '' (keep the grid); got {global_pool!r}.")
         if not global_pool and num_classes:

@@ -1,0 +1,164 @@
+"""`metaformer evaluate`: how well trained weights classify labelled images."""
+
+import shlex
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from metaformer.cli.image_progress import image_progress
+from metaformer.core.errors import ConfigError
+from metaformer.data.class_order import read_class_map
+from metaformer.data.open_images import open_images
+from metaformer.data.sources import DATA_SOURCES, open_data
+from metaformer.deploy.classifier import Classifier, open_classifier
+from metaformer.deploy.evaluation import ImageEvaluation, evaluate_images, evaluate_source
+from metaformer.deploy.evaluation_record import write_evaluation
+
+MOST_NAMED = 10  # images that could not be read, on the screen
+LARGEST_MATRIX = 12  # classes of a confusion matrix on the screen
+WORST = 5
+
+
+def evaluate(
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")] = "",
+    /,
+    *,
+    data: str,
+    weights: str = "",
+    split: str = "",
+    class_map: Path | None = None,
+    image_size: tuple[int, int] | int | None = None,
+    crop_fraction: float | None = None,
+    batch_size: int = 64,
+    precision: str = "32-true",
+    device: str = "auto",
+    threads: int | None = None,
+    out: Path | None = None,
+) -> int:
+    """Measures trained weights on labelled images: top-1, top-5, loss, confusion, speed.
+
+    Exit codes: 0 done; 1 some images could not be read (they are named and not counted); 2 the request was wrong.
+
+    Args:
+        name: A model of the zoo; not needed where the weights say which. Or a run folder, instead of --weights.
+        data: digits, cluttered-digits; a folder of class folders, Parquet files or tar shards; parquet:PATH,
+            cifar10:PATH, wds:PATH; or by timm's factory torch/NAME:FOLDER, hfds/OWNER/NAME, hfids/..., tfds/...
+        weights: A file of any known layout, a run folder, a URL or a hub id (hf://owner/name).
+        split: Part of the data; test if there is one, else validation.
+        class_map: Which of the model's classes the data's are. Text: a name a line, in the model's order. JSON: a list
+            of such, or an object from a name in the data to the model's index or name.
+        image_size: Side, or height and width, in pixels; the model's own if not given.
+        crop_fraction: Of the resized image's side that the centre crop keeps; the model's own if not given.
+        batch_size: Images at once.
+        precision: 32-true, bf16-mixed or 16-mixed.
+        device: auto, cpu, cuda, ...
+        threads: That read images; one a core if not given.
+        out: Folder for run.json and confusion.csv.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    classifier = open_classifier(name or None, weights or None, image_size=image_size, device=device)
+    if data in DATA_SOURCES:
+        if class_map or crop_fraction is not None:
+            raise ConfigError(f"--class-map and --crop-fraction are for image files; {data} has none.")
+        source, part = open_data(data), split or "test"
+        title = f"{source.facts.title}, {part}"
+        num_images = source.facts.num_test if part == "test" else source.facts.num_validation
+        with image_progress(num_images) as watch:
+            result = evaluate_source(
+                classifier, source, split=part, batch_size=batch_size, precision=precision, watch=watch
+            )
+    else:
+        images = open_images(data, split or None)
+        title = images.name
+        with image_progress(images.num_images) as watch:
+            result = evaluate_images(
+                classifier,
+                images,
+                class_map=read_class_map(class_map) if class_map else None,
+                batch_size=batch_size,
+                precision=precision,
+                crop_fraction=crop_fraction,
+                num_threads=threads,
+                watch=watch,
+            )
+    _show(classifier, result, title, precision)
+    if out:
+        settings = {
+            "data": data,
+            "split": split or None,
+            "class_map": str(class_map) if class_map else None,
+            "crop_fraction": crop_fraction,
+            "batch_size": batch_size,
+            "precision": precision,
+            "device": str(next(classifier.model.parameters()).device),
+        }
+        record = write_evaluation(
+            result,
+            classifier,
+            out,
+            settings=settings,
+            command=shlex.join(["metaformer", *sys.argv[1:]]),
+            started=started,
+            wall_time_s=time.perf_counter() - clock,
+        )
+        print(f"\nrecord: {record.resolve()}")
+    return 1 if result.unreadable else 0
+
+
+def _show(classifier: Classifier, result: ImageEvaluation, title: str, precision: str) -> None:
+    low, high = result.top1_interval
+    model = classifier.model
+    device = next(model.parameters()).device
+    lines = [
+        f"{classifier.name} on {title}: {result.num_images:,} images, {model.config.num_classes} classes",
+        *([f"note: {result.class_note}"] if result.class_note else []),
+        "",
+        f"top-1   {result.top1:6.2f}%   95% interval {low:.2f}% to {high:.2f}%",
+        *([] if result.top5 is None else [f"top-5   {result.top5:6.2f}%"]),
+        f"loss    {result.loss:6.4f}    nats",
+        f"speed   {result.images_per_second:,.0f} images/s with reading; the model alone "
+        f"{result.model_images_per_second:,.0f} ({device}, {precision})",
+    ]
+    print("\n".join(lines))
+    _show_confusion(classifier, result.confusion)
+    for image, reason in result.unreadable[:MOST_NAMED]:
+        print(f"cannot read {image}: {reason}", file=sys.stderr)
+    if result.unreadable:
+        rest = len(result.unreadable) - MOST_NAMED
+        more = f" {rest} more are in the record (--out)." if rest > 0 else ""
+        print(f"{len(result.unreadable)} images could not be read and are not counted.{more}", file=sys.stderr)
+
+
+def _show_confusion(classifier: Classifier, confusion: torch.Tensor) -> None:
+    of_class = confusion.sum(dim=1)
+    if len(confusion) > LARGEST_MATRIX:
+        accuracy = 100 * confusion.diagonal() / of_class
+        worst = [index for index in accuracy.argsort().tolist() if of_class[index]][:WORST]
+        print("\nlowest accuracy of a class:")
+        for index in worst:
+            wrong = confusion[index].clone()
+            wrong[index] = 0
+            taken = f", taken for {classifier.name_of(int(wrong.argmax()))} {int(wrong.max())} times"
+            print(f"{accuracy[index]:6.1f}%  {classifier.name_of(index)}{taken if wrong.any() else ''}")
+        return
+    table = Table(
+        box=None, pad_edge=False, title="images by true class (row) and predicted class", title_justify="left"
+    )
+    table.add_column("")
+    for index in range(len(confusion)):
+        table.add_column(escape(classifier.name_of(index)), justify="right")
+    table.add_column("right", justify="right")
+    for index, row in enumerate(confusion.tolist()):
+        share = f"{100 * row[index] / int(of_class[index]):.1f}%" if of_class[index] else "-"
+        table.add_row(escape(classifier.name_of(index)), *(str(count) if count else "." for count in row), share)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print()
+    console.print(table)

@@ -1,0 +1,101 @@
+"""The page in Chromium: it draws, sorts, filters and changes its theme, without a word on the console."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from metaformer.report.page import write_page
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--no-first-run",
+    "--enable-logging=stderr",
+    "--virtual-time-budget=4000",
+    *(
+        f"--disable-{what}"
+        for what in ("gpu", "quic", "background-networking", "component-update", "sync", "extensions")
+    ),
+]
+
+# Runs after the page's own script, and leaves what it saw in the document.
+PROBE = Path(__file__).with_name("probe.js").read_text(encoding="utf-8")
+
+
+def open_page(target, profile, *, address="", width=1200):
+    """What the probe saw, and what the console said."""
+    probed = target.with_name("probed.html")
+    probed.write_text(
+        target.read_text(encoding="utf-8").replace("</body>", f"<script>{PROBE}</script></body>"), encoding="utf-8"
+    )
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", f"--window-size={width},900", "--dump-dom"]
+    done = subprocess.run(
+        [*command, f"{probed.as_uri()}{address}"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        env=os.environ | {"LC_ALL": "C.UTF-8"},
+        check=False,
+    )
+    found = re.search(r'<pre id="seen">([^<]*)</pre>', done.stdout)
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert found, (console, done.stderr[-2000:])
+    return json.loads(base64.b64decode(found[1])), console
+
+
+def test_the_page_works(study_folder, tmp_path):
+    shutil.rmtree(study_folder / "mlp")
+    seen, console = open_page(
+        write_page(study_folder), tmp_path / "profile", address="#sort=macs:ascending&filter=pooling"
+    )
+    assert console == []
+    assert seen["ready"] == "yes"
+    assert seen["filtered_by_address"] == "pooling"
+    # By MACs, of those with "pooling" in their text; the one without runs is last.
+    assert seen["first"] == ["no_mlp", "pooling", "batch_norm", "hybrid", "mlp"]
+    assert seen["down"] == [
+        "descending",
+        ["conv", "hybrid", "batch_norm", "pooling", "random", "identity", "no_mlp", "mlp"],
+    ]
+    # A row without a number is last in both directions.
+    assert seen["up"] == [
+        "ascending",
+        "none",
+        ["no_mlp", "identity", "random", "pooling", "batch_norm", "hybrid", "conv", "mlp"],
+    ]
+    assert seen["paper"][:2] == ["hybrid", "conv"]
+    assert seen["filtered"] == [["hybrid"], "1 of 8"]
+    assert len(seen["charts"]) == 5
+    assert all(seen["charts"])
+    assert seen["theme"][0] != seen["other_theme"][0]
+    assert seen["theme"][1] != seen["other_theme"][1]
+    assert set(seen["seeds"]) == {"mean", "seed"}
+    assert seen["curve"] == "Training loss (nats)"
+    assert seen["overflow"] <= 0
+
+
+def test_hostile_titles_run_nothing_on_a_narrow_screen(study_folder, tmp_path):
+    path = study_folder / "run.json"
+    run = json.loads(path.read_text())
+    hostile = "</script><script>alert(1)</script><img src=x onerror=alert(2)><a href='javascript:alert(3)'>x</a>"
+    for variant in run["labels"]["variants"]:
+        variant["title"] += hostile
+        variant["paper_note"] = hostile
+    run["labels"]["data"]["title"] = hostile
+    path.write_text(json.dumps(run))
+    seen, console = open_page(write_page(study_folder), tmp_path / "profile", width=500)
+    assert console == []
+    assert all(seen["charts"])
+    assert seen["overflow"] <= 0
