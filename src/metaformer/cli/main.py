@@ -1,6 +1,7 @@
 """`metaformer`: finds the command, runs it, and turns the user's mistakes into one line."""
 
 import importlib
+import io
 import signal
 import sys
 from types import FrameType
@@ -23,6 +24,10 @@ COMMANDS = {
 def main() -> None:
     """The entry point. Exit codes: 0 done, 1 the answer is bad, 2 the request was wrong."""
     signal.signal(signal.SIGTERM, _terminate)
+    # A terminal that cannot show a sign shows a question mark, and the work is not lost for it.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         sys.exit(run(sys.argv[1:]))
     except KeyboardInterrupt:

@@ -6,6 +6,8 @@ from metaformer.core.errors import ConfigError, unknown
 from metaformer.models.config import MetaFormerConfig
 from metaformer.train.config import TrainConfig
 
+MAX_SEEDS = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
@@ -70,11 +72,11 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if "," not in text and numbers and numbers[0] >= 1:
+    if "," not in text and numbers and 1 <= numbers[0] <= MAX_SEEDS:
         return tuple(range(numbers[0]))
     if "," in text and numbers and min(numbers) >= 0 and len(set(numbers)) == len(numbers):
         return numbers
     raise ConfigError(
-        f"seeds must be a number of seeds from 1 up, or different seeds with commas between; got {text!r}. "
+        f"seeds must be a number of seeds from 1 to {MAX_SEEDS}, or different seeds with commas between; got {text!r}. "
         "Try 3, or 0,1,2."
     )

@@ -162,7 +162,7 @@ def _scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, steps_per_
         optimizer,
         t_initial=config.epochs * steps_per_epoch,
         lr_min=config.min_lr,
-        warmup_t=round(config.warmup_epochs * steps_per_epoch),
+        warmup_t=round(config.num_warmup_epochs * steps_per_epoch),
         warmup_lr_init=config.warmup_lr,
         t_in_epochs=False,
     )

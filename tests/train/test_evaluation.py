@@ -1,0 +1,65 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from metaformer.train.evaluation import evaluate
+
+
+class ImagesAreLogits(nn.Module):
+    """Class scores that a test writes by hand, as images of one pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.dropout = nn.Dropout(0.9)
+        self.batch_sizes = []
+
+    def forward(self, x):
+        self.batch_sizes.append(len(x))
+        return self.dropout(self.scale * x.flatten(1))
+
+
+def as_images(scores):
+    return torch.tensor(scores)[:, :, None, None]
+
+
+SCORES = as_images([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+LABELS = torch.tensor([0, 1, 1, 1, 0])  # right, right, right, wrong, wrong
+
+
+def test_accuracy_and_loss_equal_those_by_hand():
+    result = evaluate(ImagesAreLogits(), SCORES, LABELS)
+    assert result.accuracy == pytest.approx(60)
+    log_sum = math.log(math.exp(2) + 2)
+    assert result.loss == pytest.approx((3 * (log_sum - 2) + 2 * log_sum) / 5, rel=1e-6)
+
+
+def test_accuracy_by_class_equals_that_by_hand():
+    per_class = evaluate(ImagesAreLogits(), SCORES, LABELS).per_class_accuracy
+    # The last class has no images, so nothing of it was missed.
+    assert per_class == pytest.approx((50, 200 / 3, 100))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+def test_the_batch_size_decides_nothing(batch_size):
+    model = ImagesAreLogits()
+    expected = evaluate(model, SCORES, LABELS)
+    model.batch_sizes.clear()
+    assert evaluate(model, SCORES, LABELS, batch_size=batch_size) == expected
+    assert max(model.batch_sizes) == min(batch_size, 5)
+    assert sum(model.batch_sizes) == 5
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_in_its_mode_and_evaluated_without_dropout(training):
+    model = ImagesAreLogits().train(training)
+    assert evaluate(model, SCORES, LABELS).accuracy == pytest.approx(60)
+    assert model.training is model.dropout.training is training
+
+
+def test_no_gradient_is_left():
+    model = ImagesAreLogits()
+    evaluate(model, SCORES, LABELS)
+    assert model.scale.grad is None

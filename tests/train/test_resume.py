@@ -1,0 +1,127 @@
+"""An interrupted run ends where an uninterrupted one does, bit for bit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metaformer.core.errors import ConfigError, DataError
+from metaformer.models.metaformer import MetaFormer
+from metaformer.train.checkpoint import CHECKPOINT_FILE
+from metaformer.train.loop import train
+
+
+def without_speed(history):
+    return {name: column for name, column in history.items() if name != "images_per_second"}
+
+
+def finish(model, data, config, folder):
+    return list(train(model, data, config, seed=7, folder=folder))
+
+
+def same_weights(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+@pytest.fixture
+def start(tiny):
+    """The same first weights as often as asked for."""
+
+    def build():
+        torch.manual_seed(0)
+        return MetaFormer(tiny)
+
+    return build
+
+
+@pytest.fixture
+def uninterrupted(start, stripes, recipe):
+    model = start()
+    return model, finish(model, stripes, recipe, None)[-1].history
+
+
+@pytest.mark.parametrize("num_epochs", [1, 2, 3])
+def test_a_run_stopped_between_epochs(start, stripes, recipe, tmp_path, uninterrupted, num_epochs):
+    results = train(start(), stripes, recipe, seed=7, folder=tmp_path)
+    for _ in range(num_epochs):
+        next(results)
+    results.close()
+    # Other first weights and another state of the generator: all must come from the checkpoint and the keys.
+    torch.manual_seed(99)
+    model = MetaFormer(start().config)
+    resumed = finish(model, stripes, recipe, tmp_path)
+    assert [result.epoch for result in resumed] == list(range(num_epochs, 5))
+    assert without_speed(resumed[-1].history) == without_speed(uninterrupted[1])
+    assert same_weights(model, uninterrupted[0])
+
+
+def test_a_run_stopped_in_the_middle_of_an_epoch(start, stripes, recipe, tmp_path, uninterrupted):
+    model, num_steps = start(), 0
+
+    def interrupt(module, inputs):
+        nonlocal num_steps
+        num_steps += module.training
+        if num_steps == 13:
+            raise KeyboardInterrupt
+
+    model.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        finish(model, stripes, recipe, tmp_path)
+    again = start()
+    history = finish(again, stripes, recipe, tmp_path)[-1].history
+    assert without_speed(history) == without_speed(uninterrupted[1])
+    assert same_weights(again, uninterrupted[0])
+
+
+def test_a_run_stopped_twice(start, stripes, recipe, tmp_path, uninterrupted):
+    for _ in range(2):
+        results = train(start(), stripes, recipe, seed=7, folder=tmp_path)
+        next(results)
+        next(results)
+        results.close()
+    model = start()
+    resumed = finish(model, stripes, recipe, tmp_path)
+    assert resumed[0].epoch == 3
+    assert without_speed(resumed[-1].history) == without_speed(uninterrupted[1])
+    assert same_weights(model, uninterrupted[0])
+
+
+def test_a_run_whose_epochs_are_all_done_says_so_and_trains_no_more(start, stripes, recipe, tmp_path, uninterrupted):
+    finish(start(), stripes, recipe, tmp_path)
+    before = (tmp_path / CHECKPOINT_FILE).stat().st_mtime_ns
+    model = start()
+    results = finish(model, stripes, recipe, tmp_path)
+    assert [result.epoch for result in results] == [4]
+    assert same_weights(model, uninterrupted[0])
+    assert (tmp_path / CHECKPOINT_FILE).stat().st_mtime_ns == before
+
+
+def test_a_folder_changes_nothing(start, stripes, recipe, tmp_path, uninterrupted):
+    model = start()
+    assert without_speed(finish(model, stripes, recipe, tmp_path)[-1].history) == without_speed(uninterrupted[1])
+    assert same_weights(model, uninterrupted[0])
+
+
+@pytest.mark.parametrize("what", ["seed", "recipe", "model", "data"])
+def test_a_folder_with_a_run_of_other_settings_is_refused(start, stripes, short, tmp_path, what):
+    next(train(start(), stripes, short, seed=7, folder=tmp_path))
+    before = (tmp_path / CHECKPOINT_FILE).read_bytes()
+    model, config, seed = start(), short, 7
+    if what == "seed":
+        seed = 8
+    elif what == "recipe":
+        config = replace(short, lr=1e-3)
+    elif what == "model":
+        model = MetaFormer(replace(model.config, dims=(4, 12)))
+    else:
+        stripes.facts = replace(stripes.facts, name="spots")
+    with pytest.raises(ConfigError, match=r"holds a run with other settings\. Choose another folder, or delete it"):
+        next(train(model, stripes, config, seed=seed, folder=tmp_path))
+    assert (tmp_path / CHECKPOINT_FILE).read_bytes() == before
+
+
+def test_a_damaged_state_is_refused_before_anything_is_overwritten(start, stripes, short, tmp_path):
+    (tmp_path / CHECKPOINT_FILE).write_bytes(b"damaged")
+    with pytest.raises(DataError, match="cannot read the checkpoint"):
+        next(train(start(), stripes, short, seed=7, folder=tmp_path))
+    assert (tmp_path / CHECKPOINT_FILE).read_bytes() == b"damaged"

@@ -1,0 +1,115 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metaformer.core.configs import from_dict
+from metaformer.core.run_record import RUN_FILE, Metric, read_run_record
+from metaformer.models.create import create_model
+from metaformer.models.weights import WEIGHTS_FILE, read_weights
+from metaformer.train.checkpoint import CHECKPOINT_FILE
+from metaformer.train.evaluation import evaluate
+from metaformer.train.loop import DivergedError
+from metaformer.train.run import Run, fit_to_data, perform
+
+
+@pytest.fixture
+def run(tiny, short):
+    return Run(name="pooling", model=replace(tiny, num_classes=1000, in_chans=3), data="stripes", train=short, seed=2)
+
+
+@pytest.fixture
+def done(run, stripes, tmp_path):
+    costs = {"params": Metric(value=123.0, unit="parameters")}
+    results = list(perform(run, stripes, tmp_path, command="metaformer test", costs=costs))
+    return tmp_path, results
+
+
+def test_it_leaves_a_record_and_weights_and_no_checkpoint(done):
+    folder, results = done
+    assert sorted(path.name for path in folder.iterdir()) == [WEIGHTS_FILE, RUN_FILE]
+    assert [result.epoch for result in results] == [1, 2]
+
+
+def test_the_record_says_what_was_asked_and_what_came_out(done, run):
+    folder, results = done
+    record = read_run_record(folder)
+    assert (record.kind, record.name, record.seed, record.command) == ("train", "pooling", 2, "metaformer test")
+    assert from_dict(Run, record.config) == run
+    assert record.history == results[-1].history
+    assert record.error is None
+    assert {name: metric.unit for name, metric in record.metrics.items()} == {
+        "test_accuracy": "%",
+        "test_loss": "nats",
+        "validation_accuracy": "%",
+        "train_loss": "nats",
+        "images_per_second": "images/s",
+        "params": "parameters",
+    }
+    assert record.metrics["validation_accuracy"].value == record.history["validation_accuracy"][-1]
+    assert record.labels["class_names"] == ["top", "middle", "bottom"]
+    assert len(record.labels["per_class_accuracy"]) == 3
+    assert torch.__version__.startswith(record.versions["torch"])
+    assert record.wall_time_s > 0
+
+
+def test_the_record_comes_back_as_it_was_written(done):
+    folder, _ = done
+    text = (folder / RUN_FILE).read_text()
+    record = read_run_record(folder)
+    record.write(folder / "copy")
+    assert (folder / "copy" / RUN_FILE).read_text() == text
+    assert json.loads(text)["schema"] == 1
+
+
+def test_the_saved_weights_give_the_recorded_test_accuracy(done, run, stripes):
+    folder, _ = done
+    model = create_model(run.model, weights=folder)
+    result = evaluate(model, *stripes.test())
+    record = read_run_record(folder)
+    assert result.accuracy == record.metrics["test_accuracy"].value
+    assert result.loss == pytest.approx(record.metrics["test_loss"].value, rel=1e-6)
+    assert list(result.per_class_accuracy) == record.labels["per_class_accuracy"]
+    assert read_weights(folder).class_names == ("top", "middle", "bottom")
+
+
+def test_the_test_split_is_read_once(done, stripes):
+    assert stripes.num_test_reads == 1
+
+
+def test_the_model_is_fitted_to_the_data(run, stripes):
+    config = fit_to_data(run.model, stripes)
+    assert (config.num_classes, config.in_chans, config.image_size) == (3, 1, (8, 8))
+    assert (config.preprocessing.mean, config.preprocessing.std) == ((0.1,), (0.5,))
+    assert config.dims == run.model.dims
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers(done, run, stripes, tmp_path):
+    expected = read_run_record(tmp_path)
+    results = perform(run, stripes, tmp_path / "again", command="metaformer test")
+    next(results)
+    results.close()
+    assert (tmp_path / "again" / CHECKPOINT_FILE).exists()
+    assert not (tmp_path / "again" / RUN_FILE).exists()
+    torch.manual_seed(5)
+    list(perform(run, stripes, tmp_path / "again", command="metaformer test"))
+    record = read_run_record(tmp_path / "again")
+    for name in ("test_accuracy", "test_loss", "validation_accuracy", "train_loss"):
+        assert record.metrics[name] == expected.metrics[name]
+    assert (tmp_path / "again" / WEIGHTS_FILE).read_bytes() == (tmp_path / WEIGHTS_FILE).read_bytes()
+
+
+def test_seeds_differ_and_a_seed_repeats(run, stripes, tmp_path):
+    losses = []
+    for folder, seed in (("a", 0), ("b", 1), ("c", 0)):
+        list(perform(replace(run, seed=seed), stripes, tmp_path / folder, command=""))
+        losses.append(read_run_record(tmp_path / folder).metrics["test_loss"].value)
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_a_run_that_diverges_leaves_no_record(run, stripes, tmp_path):
+    wild = replace(run, train=replace(run.train, optimizer="sgd", lr=1e30, warmup_epochs=0.0))
+    with pytest.raises(DivergedError):
+        list(perform(wild, stripes, tmp_path, command=""))
+    assert not (tmp_path / RUN_FILE).exists()
