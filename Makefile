@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-slow check format clean
+.PHONY: help demo test test-slow test-timm check format clean
 
 help:
 	@echo "make demo       set up, run 'metaformer study quick', say where the page is"
 	@echo "make test       set up, run the tests"
 	@echo "make test-slow  the slow tests: whole models"
+	@echo "make test-timm  timm's own model tests on our models; downloads timm's source release"
 	@echo "make check      style, types and the import contract"
 	@echo "make format     put the code into its standard form"
 	@echo "make clean      remove .venv and caches"
@@ -39,6 +40,9 @@ test: $(VENV)/.dev
 test-slow: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=10 -n auto -m slow
 
+test-timm: $(VENV)/.dev
+	$(BIN)/python tests/integrations/timm_suite.py
+
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -50,4 +54,4 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

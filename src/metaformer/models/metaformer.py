@@ -243,7 +243,7 @@ class MetaFormer(nn.Module):
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """What timm's tools want to know of a model: what timm set if it built the model, else of the model as it is."""
+        """What timm's tools want to know: what timm itself noted if it built the model, else the model as it is."""
         if self._pretrained_cfg is not None:
             return self._pretrained_cfg
         return describe_for_timm(self.config, fixed_input_size=self.is_tied_to_grid)
