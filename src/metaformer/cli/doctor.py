@@ -16,6 +16,7 @@ ABILITIES = {
     "build, load, profile models": (("torch", "torchvision", "timm", "safetensors"), ""),
     "train": (("lightning_fabric", "timm.optim"), "train"),
     "embedded digits": (("sklearn.datasets",), "train"),
+    "Parquet, hub and WebDataset": (("pyarrow.parquet", "datasets", "webdataset"), "data"),
     "tables of a study": (("scipy.stats",), "report"),
     "HTML page": (("jinja2", "plotly"), "report"),
 }

@@ -18,7 +18,7 @@ from metaformer.core.errors import ConfigError
 from metaformer.data.class_order import read_class_map
 from metaformer.data.open_images import open_images
 from metaformer.data.sources import DATA_SOURCES, open_data
-from metaformer.deploy.classifier import Classifier, open_classifier
+from metaformer.deploy.classifier import Classifier, imagenet_names, open_classifier
 from metaformer.deploy.evaluation import ImageEvaluation, evaluate_images, evaluate_source
 from metaformer.deploy.evaluation_record import write_evaluation
 
@@ -89,6 +89,8 @@ def evaluate(
                 num_threads=threads,
                 watch=watch,
             )
+    # After the matching of classes, which goes by the names of ImageNet's folders.
+    classifier = imagenet_names(classifier)
     _show(classifier, result, title, precision)
     if out:
         settings = {
@@ -153,12 +155,14 @@ def _show_confusion(classifier: Classifier, confusion: torch.Tensor) -> None:
         box=None, pad_edge=False, title="images by true class (row) and predicted class", title_justify="left"
     )
     table.add_column("")
+    table.add_column("")
     for index in range(len(confusion)):
-        table.add_column(escape(classifier.name_of(index)), justify="right")
+        table.add_column(str(index), justify="right")
     table.add_column("right", justify="right")
     for index, row in enumerate(confusion.tolist()):
         share = f"{100 * row[index] / int(of_class[index]):.1f}%" if of_class[index] else "-"
-        table.add_row(escape(classifier.name_of(index)), *(str(count) if count else "." for count in row), share)
+        name = escape(classifier.name_of(index)) if classifier.class_names else ""
+        table.add_row(name, str(index), *(str(count) if count else "." for count in row), share)
     console = Console(soft_wrap=True, highlight=False)
     console.print()
     console.print(table)

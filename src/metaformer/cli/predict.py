@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -74,13 +75,15 @@ def predict(
         crop_fraction=crop_fraction,
         num_threads=threads,
     )
-    for line in lines_of(tally.watch(predictions), format):
-        print(line, flush=sys.stdout.isatty())
-    sys.stdout.flush()
-    if not tally.num_images:
+    # Nothing is printed before it is known that there is something to print.
+    first = next(predictions, None)
+    if first is None:
         raise DataError(
             f"no images in {', '.join(given)}. Suffixes taken in folders: {' '.join(sorted(IMAGE_SUFFIXES))}"
         )
+    for line in lines_of(tally.watch(chain([first], predictions)), format):
+        print(line, flush=sys.stdout.isatty())
+    sys.stdout.flush()
     print(tally, file=sys.stderr)
     return 1 if tally.num_unreadable else 0
 

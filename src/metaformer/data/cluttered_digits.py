@@ -11,7 +11,8 @@ from metaformer.data.source import DataFacts, Images, Labels
 CANVAS_PX = 11
 FRAGMENT_PX = 4
 NUM_FRAGMENTS = 4
-REPEATS = 4  # canvases a scan in validation and test
+# Canvases a scan: few for validation, which is run after every epoch.
+VALIDATION_CANVASES, TEST_CANVASES = 2, 4
 
 
 class ClutteredDigits:
@@ -28,7 +29,8 @@ class ClutteredDigits:
                 f"A scan of a handwritten digit (UCI, {SIDE_PX}x{SIDE_PX} pixels) at a random place on a canvas of "
                 f"{CANVAS_PX}x{CANVAS_PX}, among {NUM_FRAGMENTS} fragments of {FRAGMENT_PX}x{FRAGMENT_PX} pixels cut "
                 "from other scans of the same split. 997 scans for training, placed anew each epoch; "
-                f"300 for validation and 500 for the test, {REPEATS} fixed canvases each. No scan is in two splits."
+                f"300 for validation, on {VALIDATION_CANVASES} fixed canvases each, and 500 for the test, on {TEST_CANVASES}. "
+                "No scan is in two splits."
             ),
             class_names=tuple("0123456789"),
             in_chans=1,
@@ -36,8 +38,8 @@ class ClutteredDigits:
             mean=(self._mean,),
             std=(self._std,),
             num_train=len(self._scans.train[1]),
-            num_validation=REPEATS * len(self._scans.validation[1]),
-            num_test=REPEATS * len(self._scans.test[1]),
+            num_validation=VALIDATION_CANVASES * len(self._scans.validation[1]),
+            num_test=TEST_CANVASES * len(self._scans.test[1]),
         )
 
     def train_epoch(self, *, seed: int, epoch: int) -> tuple[Images, Labels]:
@@ -49,14 +51,14 @@ class ClutteredDigits:
 
     def validation(self) -> tuple[Images, Labels]:
         """Every validation scan on fixed canvases."""
-        return self._fixed(*self._scans.validation, "validation")
+        return self._fixed(*self._scans.validation, "validation", VALIDATION_CANVASES)
 
     def test(self) -> tuple[Images, Labels]:
         """Every test scan on fixed canvases."""
-        return self._fixed(*self._scans.test, "test")
+        return self._fixed(*self._scans.test, "test", TEST_CANVASES)
 
     def _fixed(self, scans: Float[Tensor, "k 8 8"], labels: Int64[Tensor, " k"], split: str) -> tuple[Images, Labels]:
-        chosen = torch.arange(len(labels)).repeat(REPEATS)
+        chosen = torch.arange(len(labels)).repeat(num_canvases)
         return self._normalise(*_canvases(scans, labels, chosen, generator(self.facts.name, split)))
 
     def _normalise(self, canvases: Float[Tensor, "n s s"], labels: Labels) -> tuple[Images, Labels]:

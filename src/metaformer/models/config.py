@@ -1,6 +1,6 @@
 """What a MetaFormer is made of, as one frozen config."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import prod
 
 from metaformer.block.channel_mlp import ChannelMLPConfig
@@ -153,7 +153,3 @@ class MetaFormerConfig:
             channel_mlp=self.channel_mlp,
             residual=self.residuals[stage if len(self.residuals) > 1 else 0],
         )
-
-    def with_preprocessing(self, *, mean: tuple[float, ...], std: tuple[float, ...]) -> "MetaFormerConfig":
-        """The same model for images of another mean and standard deviation."""
-        return replace(self, preprocessing=replace(self.preprocessing, mean=mean, std=std))

@@ -38,7 +38,9 @@ def fit_to_data(config: MetaFormerConfig, data: DataSource) -> MetaFormerConfig:
     """The same architecture for the data's classes, channels, image size, mean and standard deviation."""
     facts = data.facts
     sized = replace(config, num_classes=len(facts.class_names), in_chans=facts.in_chans, image_size=facts.image_size)
-    return sized.with_preprocessing(mean=facts.mean, std=facts.std)
+    # Training saw whole images, so later use crops nothing away.
+    preprocessing = replace(config.preprocessing, mean=facts.mean, std=facts.std, crop_fraction=1.0)
+    return replace(sized, preprocessing=preprocessing)
 
 
 def perform(
