@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metaformer.data import cluttered_digits
-from metaformer.data.cluttered_digits import CANVAS_PX, REPEATS, ClutteredDigits
+from metaformer.data.cluttered_digits import CANVAS_PX, TEST_CANVASES, VALIDATION_CANVASES, ClutteredDigits
 from metaformer.data.digits import SIDE_PX, DigitScans, load_scans
 
 SPLITS = ("train", "validation", "test")
@@ -28,6 +28,9 @@ def windows(canvas):
     return [tuple(row) for row in cut.reshape(-1, SIDE_PX**2).tolist()]
 
 
+NUM_CANVASES = {"train": 1, "validation": VALIDATION_CANVASES, "test": TEST_CANVASES}
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_each_canvas_shows_a_whole_scan_of_its_class_in_front(data, split):
     scans, classes = getattr(load_scans(), split)
@@ -39,7 +42,7 @@ def test_each_canvas_shows_a_whole_scan_of_its_class_in_front(data, split):
         shown = [window for window in windows(canvas) if label_of.get(window) == int(label)]
         assert shown
         seen[shown[0]] += 1
-    assert seen == Counter(dict.fromkeys(label_of, 1 if split == "train" else REPEATS))
+    assert seen == Counter(dict.fromkeys(label_of, NUM_CANVASES[split]))
 
 
 def test_there_is_clutter_beside_the_digit(data):
@@ -81,10 +84,10 @@ def test_fragments_come_from_the_same_split(monkeypatch):
 
 def test_the_repeated_canvases_of_a_scan_differ(data):
     drawn, labels = canvases(data, "test")
-    num_scans = len(labels) // REPEATS
-    repeats = drawn.unflatten(0, (REPEATS, num_scans))
-    assert torch.equal(labels[:num_scans].repeat(REPEATS), labels)
-    for other in range(1, REPEATS):
+    num_scans = len(labels) // TEST_CANVASES
+    repeats = drawn.unflatten(0, (TEST_CANVASES, num_scans))
+    assert torch.equal(labels[:num_scans].repeat(TEST_CANVASES), labels)
+    for other in range(1, TEST_CANVASES):
         # A digit may hide all fragments twice at the same place; hardly ever.
         differ = (repeats[0] != repeats[other]).flatten(1).any(dim=1)
         assert float(differ.float().mean()) > 0.99

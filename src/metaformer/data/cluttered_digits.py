@@ -12,7 +12,7 @@ CANVAS_PX = 11
 FRAGMENT_PX = 4
 NUM_FRAGMENTS = 4
 # Canvases a scan: few for validation, which is run after every epoch.
-VALIDATION_CANVASES, TEST_CANVASES = 2, 4
+VALIDATION_CANVASES, TEST_CANVASES = 1, 4
 
 
 class ClutteredDigits:
@@ -29,8 +29,8 @@ class ClutteredDigits:
                 f"A scan of a handwritten digit (UCI, {SIDE_PX}x{SIDE_PX} pixels) at a random place on a canvas of "
                 f"{CANVAS_PX}x{CANVAS_PX}, among {NUM_FRAGMENTS} fragments of {FRAGMENT_PX}x{FRAGMENT_PX} pixels cut "
                 "from other scans of the same split. 997 scans for training, placed anew each epoch; "
-                f"300 for validation, on {VALIDATION_CANVASES} fixed canvases each, and 500 for the test, on {TEST_CANVASES}. "
-                "No scan is in two splits."
+                f"300 for validation, on one fixed canvas each, and 500 for the test, on "
+                f"{TEST_CANVASES}. No scan is in two splits."
             ),
             class_names=tuple("0123456789"),
             in_chans=1,
@@ -57,7 +57,9 @@ class ClutteredDigits:
         """Every test scan on fixed canvases."""
         return self._fixed(*self._scans.test, "test", TEST_CANVASES)
 
-    def _fixed(self, scans: Float[Tensor, "k 8 8"], labels: Int64[Tensor, " k"], split: str) -> tuple[Images, Labels]:
+    def _fixed(
+        self, scans: Float[Tensor, "k 8 8"], labels: Int64[Tensor, " k"], split: str, num_canvases: int
+    ) -> tuple[Images, Labels]:
         chosen = torch.arange(len(labels)).repeat(num_canvases)
         return self._normalise(*_canvases(scans, labels, chosen, generator(self.facts.name, split)))
 

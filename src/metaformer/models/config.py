@@ -1,6 +1,6 @@
 """What a MetaFormer is made of, as one frozen config."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from metaformer.block.channel_mlp import ChannelMLPConfig
@@ -153,3 +153,10 @@ class MetaFormerConfig:
             channel_mlp=self.channel_mlp,
             residual=self.residuals[stage if len(self.residuals) > 1 else 0],
         )
+
+    def with_preprocessing(
+        self, *, mean: tuple[float, ...], std: tuple[float, ...], crop_fraction: float | None = None
+    ) -> "MetaFormerConfig":
+        """The same model for images of another mean and standard deviation, and another crop where one is given."""
+        crop_fraction = self.preprocessing.crop_fraction if crop_fraction is None else crop_fraction
+        return replace(self, preprocessing=replace(self.preprocessing, mean=mean, std=std, crop_fraction=crop_fraction))

@@ -39,8 +39,7 @@ def fit_to_data(config: MetaFormerConfig, data: DataSource) -> MetaFormerConfig:
     facts = data.facts
     sized = replace(config, num_classes=len(facts.class_names), in_chans=facts.in_chans, image_size=facts.image_size)
     # Training saw whole images, so later use crops nothing away.
-    preprocessing = replace(config.preprocessing, mean=facts.mean, std=facts.std, crop_fraction=1.0)
-    return replace(sized, preprocessing=preprocessing)
+    return sized.with_preprocessing(mean=facts.mean, std=facts.std, crop_fraction=1.0)
 
 
 def perform(
