@@ -53,11 +53,13 @@ def relative_error(model, output, logits):
 
 
 @pytest.mark.parametrize("name", FROZEN)
-def test_logits_and_exported_weights_equal_the_original(name, logits):
+def test_logits_and_exported_weights_equal_the_original(name, logits, record_property):
     model, weights = build(name, gain=1.0)
     outputs = {run: output for run, output in FIXTURES[name]["outputs"].items() if output["gain"] == 1.0}
     assert len(outputs) == (1 if model.is_tied_to_grid else 2)
     errors = {run: relative_error(model, output, logits) for run, output in outputs.items()}
+    for run, error in errors.items():
+        record_property(f"parity {name} {run}", error)
     assert max(errors.values()) < BOUND, errors
     theirs, _ = LAYOUTS[recognise(weights.state, name).name].export(model.state_dict(), model.config)
     assert theirs.keys() == weights.state.keys()

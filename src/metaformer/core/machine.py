@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,16 @@ from typing import Any
 import torch
 
 VERSIONED = ("metaformer", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn")
+
+
+def provenance(started: datetime | None = None) -> dict[str, Any]:
+    """The fields of a run record that say where and when it was made; it started now, unless said otherwise."""
+    return {
+        "machine": machine_facts(),
+        "versions": versions(),
+        "commit": commit(),
+        "started": (started or datetime.now(UTC)).isoformat(timespec="seconds"),
+    }
 
 
 def machine_facts() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from metaformer.core.atomic_write import write_text
 from metaformer.core.configs import to_dict
-from metaformer.core.machine import commit, machine_facts, versions
+from metaformer.core.machine import provenance
 from metaformer.core.run_record import Metric, RunRecord
 from metaformer.deploy.classifier import Classifier
 from metaformer.deploy.evaluation import ImageEvaluation
@@ -60,10 +60,7 @@ def write_evaluation(
             "confusion": CONFUSION_FILE,
             "unreadable": [list(pair) for pair in result.unreadable],
         },
-        machine=machine_facts(),
-        versions=versions(),
-        commit=commit(),
-        started=started.isoformat(timespec="seconds"),
+        **provenance(started),
         wall_time_s=wall_time_s,
     ).write(folder)
 

@@ -4,7 +4,6 @@ import io
 from base64 import b64encode
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 
 from metaformer.core.configs import to_dict
 from metaformer.core.errors import ConfigError, DataError
-from metaformer.core.machine import commit, machine_facts, versions
+from metaformer.core.machine import provenance
 from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
 from metaformer.data.source import DataSource
 from metaformer.study.config import StudyConfig, Variant
@@ -138,10 +137,7 @@ def study_record(config: StudyConfig, data: DataSource, command: str, *, wall_ti
             "samples_png": _samples_png(data),
             "variants": [_variant_labels(variant) for variant in config.variants],
         },
-        machine=machine_facts(),
-        versions=versions(),
-        commit=commit(),
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        **provenance(),
         wall_time_s=wall_time_s,
     )
 

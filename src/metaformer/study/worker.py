@@ -2,7 +2,6 @@
 
 import signal
 import time
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 
 from metaformer.analysis.cost import profile
 from metaformer.core.configs import to_dict
-from metaformer.core.machine import commit, machine_facts, versions
+from metaformer.core.machine import provenance
 from metaformer.core.run_record import Metric, RunRecord
 from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
@@ -65,10 +64,7 @@ def write_failure(run: Run, out: Path, command: str, *, reason: str, wall_time_s
         config=to_dict(run),
         seed=run.seed,
         metrics={},
-        machine=machine_facts(),
-        versions=versions(),
-        commit=commit(),
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        **provenance(),
         wall_time_s=wall_time_s,
         error=reason,
     ).write(run_folder(out, run))

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from metaformer.core.configs import to_dict
-from metaformer.core.machine import commit, machine_facts, versions
+from metaformer.core.machine import provenance
 from metaformer.core.run_record import Metric, RunRecord
 from metaformer.core.seeding import key_seed
 from metaformer.data.source import DataSource
@@ -79,10 +79,7 @@ def perform(
             "class_names": list(data.facts.class_names),
             "per_class_accuracy": list(test.per_class_accuracy),
         },
-        machine=machine_facts(),
-        versions=versions(),
-        commit=commit(),
-        started=started.isoformat(timespec="seconds"),
+        **provenance(started),
         wall_time_s=time.perf_counter() - clock,
     ).write(folder)
     # The record is there: what a resume would need is not needed any more.
