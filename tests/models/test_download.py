@@ -107,9 +107,11 @@ def test_a_hub_id_needs_owner_and_name():
         download.fetch("hf://alone")
 
 
-def test_a_hub_id_is_looked_for_as_safetensors_first(monkeypatch, tmp_path):
+def test_a_hub_id_is_looked_for_as_safetensors_first_and_stays_what_it_was(monkeypatch, tmp_path):
     import huggingface_hub
 
+    monkeypatch.setattr(download, "cache_folder", lambda: tmp_path / "cache")
+    (tmp_path / "pytorch_model.bin").write_bytes(CONTENT)
     asked = []
 
     def fake(repo, file):
@@ -122,3 +124,6 @@ def test_a_hub_id_is_looked_for_as_safetensors_first(monkeypatch, tmp_path):
     assert download.fetch("hf://owner/name") == Path(tmp_path / "pytorch_model.bin")
     assert asked == [("owner/name", "model.safetensors"), ("owner/name", "pytorch_model.bin")]
     assert download.fetch("hf://owner/name/pytorch_model.bin").name == "pytorch_model.bin"
+    (tmp_path / "pytorch_model.bin").write_bytes(b"other")
+    with pytest.raises(DataError, match="is not what it was when it was downloaded from hf://owner/name/pytorch_model"):
+        download.fetch("hf://owner/name")

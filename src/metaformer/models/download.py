@@ -53,11 +53,17 @@ def _from_url(url: str) -> Path:
             part.replace(target)
         except (urllib.error.URLError, HTTPException, TimeoutError, OSError) as error:
             raise DataError(f"cannot download {url}: {error}. Run the same command again to continue.") from None
+    _check(target, recorded, url)
+    return target
+
+
+def _check(target: Path, recorded: Path, source: str) -> None:
+    """Refuses a file that is not what was first downloaded from its source."""
     if _sha256(target) != recorded.read_text(encoding="ascii").strip():
         raise DataError(
-            f"{target} is not what it was when it was downloaded from {url}. Delete that file to download it again."
+            f"{target} is not what it was when it was downloaded from {source}. If you trust the new content, delete "
+            f"{recorded}; else delete the file to download it again."
         )
-    return target
 
 
 def _download(url: str, part: Path) -> None:
@@ -105,6 +111,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _remembered(path: Path, source: str) -> Path:
+    """The same path; its content is recorded at the first sight of this source, and checked from then on."""
+    recorded = cache_folder() / "hub" / f"{hashlib.sha256(source.encode()).hexdigest()[:16]}.sha256"
+    if not recorded.exists():
+        write_text(recorded, _sha256(path) + "\n")
+    _check(path, recorded, source)
+    return path
+
+
 def _from_hub(name: str) -> Path:
     """`owner/name`, or `owner/name/file`; the hub's own client keeps the cache."""
     from huggingface_hub import hf_hub_download
@@ -119,7 +134,7 @@ def _from_hub(name: str) -> Path:
     files = (parts[2],) if len(parts) == 3 else HUB_FILES
     for file in files:
         try:
-            return Path(hf_hub_download("/".join(parts[:2]), file))
+            return _remembered(Path(hf_hub_download("/".join(parts[:2]), file)), f"{HUB}{'/'.join(parts[:2])}/{file}")
         except LocalEntryNotFoundError as error:
             raise DataError(f"cannot reach the hub for {HUB}{name}: {error}") from None
         except EntryNotFoundError:
