@@ -83,7 +83,7 @@ def open_classifier(
     what = name if name is not None else stored.config
     assert what is not None
     try:
-        model = create_model(what, weights=weights, image_size=image_size)
+        model = create_model(what, weights=stored, image_size=image_size)
     except ConfigError as error:
         if name is None or stored.config is None:
             raise

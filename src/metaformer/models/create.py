@@ -16,7 +16,7 @@ from metaformer.models.zoo import ZOO
 def create_model(
     name_or_config: str | MetaFormerConfig,
     *,
-    weights: str | Path | None = None,
+    weights: str | Path | Weights | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
     image_size: int | Grid | None = None,
@@ -29,8 +29,8 @@ def create_model(
 
     Args:
         name_or_config: A name in the zoo (`list_models()`), or a config.
-        weights: A file of any known layout, a run folder, a URL or a hub id (`hf://owner/name`); None draws weights
-            from PyTorch's generator.
+        weights: A file of any known layout, a run folder, a URL or a hub id (`hf://owner/name`), or weights already
+            read; None draws weights from PyTorch's generator.
         num_classes: Classes; 0 leaves out the classifier.
         in_chans: Channels of the image.
         image_size: Side, or height and width, in pixels; weights tied to another grid are resized.
@@ -41,7 +41,7 @@ def create_model(
         DataError: The weights cannot be read.
     """
     config = ZOO[name_or_config] if isinstance(name_or_config, str) else name_or_config
-    stored = read_weights(weights, like=config) if weights is not None else None
+    stored = read_weights(weights, like=config) if isinstance(weights, str | Path) else weights
     changes: dict[str, Any] = _facts_of(stored, config) if stored else {}
     asked = {"num_classes": num_classes, "in_chans": in_chans, "drop_path": drop_path}
     changes |= {key: value for key, value in asked.items() if value is not None}
