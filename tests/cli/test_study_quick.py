@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 from metaformer.cli.main import run
-from metaformer.study.runner import StudyEvent
+from metaformer.study.event import StudyEvent
 
 # The function has the name of its module.
 study_quick = importlib.import_module("metaformer.cli.study_quick")

@@ -112,7 +112,7 @@ def test_an_unknown_name_fails_and_names_the_nearest():
     with pytest.raises(
         ConfigError,
         match=r"^unknown data source 'cluterd-digits'\. Did you mean 'cluttered-digits'\? "
-        r"Known: cluttered-digits, digits\.$",
+        r"Known: cluttered-digits, digits; or a folder of class folders, ",
     ):
         open_data("cluterd-digits")
 

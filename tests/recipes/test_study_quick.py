@@ -102,7 +102,7 @@ def test_every_stage_has_tokens_to_mix(name, data):
 def test_every_variant_builds_for_the_data_and_gives_finite_scores(name, source):
     data = open_data(source)
     model = MetaFormer(fit_to_data(VARIANTS[name].model, data))
-    images, _ = data.validation()
+    images, _ = next(data.evaluation_batches("validation"))
     for scores in (model(images[:8]), model.eval()(images[:8])):
         assert scores.shape == (8, 10)
         assert torch.isfinite(scores).all()
@@ -111,7 +111,7 @@ def test_every_variant_builds_for_the_data_and_gives_finite_scores(name, source)
 @pytest.mark.parametrize("name", list(CHANGES))
 def test_every_parameter_of_a_variant_gets_a_gradient(name, data):
     model = MetaFormer(fit_to_data(VARIANTS[name].model, data))
-    images, labels = data.validation()
+    images, labels = next(data.evaluation_batches("validation"))
     torch.nn.functional.cross_entropy(model(images[:16]), labels[:16]).backward()
     assert [path for path, parameter in model.named_parameters() if parameter.grad is None] == []
 

@@ -77,7 +77,7 @@ def test_the_page_works(study_folder, tmp_path):
     ]
     assert seen["paper"][:2] == ["hybrid", "conv"]
     assert seen["filtered"] == [["hybrid"], "1 of 8"]
-    assert len(seen["charts"]) == 5
+    assert len(seen["charts"]) == 6
     assert all(seen["charts"])
     assert seen["theme"][0] != seen["other_theme"][0]
     assert seen["theme"][1] != seen["other_theme"][1]

@@ -8,7 +8,7 @@ import torch
 from metaformer.block.channel_mlp import ChannelMLPConfig
 from metaformer.block.token_mixers import PoolingConfig
 from metaformer.core.seeding import generator
-from metaformer.data.source import DataFacts
+from metaformer.data.source import DataFacts, evaluation_batches_of, train_batches_of
 from metaformer.recipes.study_quick import TINY_POOLFORMER
 from metaformer.train.config import TrainConfig
 
@@ -29,6 +29,7 @@ class Stripes:
 
     def __init__(self) -> None:
         self.num_test_reads = 0
+        self.unreadable = []
         self.facts = DataFacts(
             name="stripes",
             title="Stripes",
@@ -42,6 +43,13 @@ class Stripes:
             num_validation=30,
             num_test=60,
         )
+
+    def train_batches(self, plan):
+        return train_batches_of(*self.train_epoch(seed=plan.seed, epoch=plan.epoch), plan)
+
+    def evaluation_batches(self, split, *, batch_size=250, rank=0, world_size=1):
+        images, labels = self.test() if split == "test" else self.validation()
+        return evaluation_batches_of(images, labels, batch_size=batch_size, rank=rank, world_size=world_size)
 
     def train_epoch(self, *, seed, epoch):
         return self._draw(NUM_TRAIN, generator("stripes", seed, epoch))
@@ -66,9 +74,8 @@ def stripes():
     return Stripes()
 
 
-@pytest.fixture
-def tiny():
-    """A config with drop path and dropout, so that a run that resumes must get its random numbers right."""
+def tiny_config():
+    """A model with drop path and dropout, so that a run that resumes must get its random numbers right."""
     return replace(
         TINY_POOLFORMER,
         dims=(4, 8),
@@ -81,6 +88,11 @@ def tiny():
         in_chans=1,
         image_size=(SIDE_PX, SIDE_PX),
     )
+
+
+@pytest.fixture
+def tiny():
+    return tiny_config()
 
 
 @pytest.fixture

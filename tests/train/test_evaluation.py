@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from metaformer.core.errors import DataError
+from metaformer.data.source import evaluation_batches_of
 from metaformer.train.evaluation import evaluate
 
 
@@ -29,15 +31,19 @@ SCORES = as_images([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 2.0, 0.0], [2.0, 0.0
 LABELS = torch.tensor([0, 1, 1, 1, 0])  # right, right, right, wrong, wrong
 
 
+def batches(batch_size=250):
+    return evaluation_batches_of(SCORES, LABELS, batch_size=batch_size)
+
+
 def test_accuracy_and_loss_equal_those_by_hand():
-    result = evaluate(ImagesAreLogits(), SCORES, LABELS)
+    result = evaluate(ImagesAreLogits(), batches())
     assert result.accuracy == pytest.approx(60)
     log_sum = math.log(math.exp(2) + 2)
     assert result.loss == pytest.approx((3 * (log_sum - 2) + 2 * log_sum) / 5, rel=1e-6)
 
 
 def test_accuracy_by_class_equals_that_by_hand():
-    per_class = evaluate(ImagesAreLogits(), SCORES, LABELS).per_class_accuracy
+    per_class = evaluate(ImagesAreLogits(), batches()).per_class_accuracy
     # The last class has no images, so nothing of it was missed.
     assert per_class == pytest.approx((50, 200 / 3, 100))
 
@@ -45,9 +51,9 @@ def test_accuracy_by_class_equals_that_by_hand():
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
 def test_the_batch_size_decides_nothing(batch_size):
     model = ImagesAreLogits()
-    expected = evaluate(model, SCORES, LABELS)
+    expected = evaluate(model, batches())
     model.batch_sizes.clear()
-    assert evaluate(model, SCORES, LABELS, batch_size=batch_size) == expected
+    assert evaluate(model, batches(batch_size)) == expected
     assert max(model.batch_sizes) == min(batch_size, 5)
     assert sum(model.batch_sizes) == 5
 
@@ -55,11 +61,16 @@ def test_the_batch_size_decides_nothing(batch_size):
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_is_left_in_its_mode_and_evaluated_without_dropout(training):
     model = ImagesAreLogits().train(training)
-    assert evaluate(model, SCORES, LABELS).accuracy == pytest.approx(60)
+    assert evaluate(model, batches()).accuracy == pytest.approx(60)
     assert model.training is model.dropout.training is training
 
 
 def test_no_gradient_is_left():
     model = ImagesAreLogits()
-    evaluate(model, SCORES, LABELS)
+    evaluate(model, batches())
     assert model.scale.grad is None
+
+
+def test_no_image_at_all_is_an_error():
+    with pytest.raises(DataError, match="no image to evaluate on"):
+        evaluate(ImagesAreLogits(), [])

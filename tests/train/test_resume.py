@@ -1,5 +1,6 @@
 """An interrupted run ends where an uninterrupted one does, bit for bit."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -7,16 +8,31 @@ import torch
 
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.models.metaformer import MetaFormer
-from metaformer.train.checkpoint import CHECKPOINT_FILE
-from metaformer.train.loop import train
+from metaformer.train.checkpoint import Checkpoints
+from metaformer.train.loop import EpochResult, train
 
 
 def without_speed(history):
-    return {name: column for name, column in history.items() if name != "images_per_second"}
+    return {name: column for name, column in history.items() if name not in ("images_per_second", "seconds")}
 
 
 def finish(model, data, config, folder):
-    return list(train(model, data, config, seed=7, folder=folder))
+    return epochs(train(model, data, config, seed=7, folder=folder))
+
+
+def epochs(results):
+    return [result for result in results if isinstance(result, EpochResult)]
+
+
+def take_epochs(results, num):
+    """Goes on until so many epochs are done, then stops."""
+    for _ in range(num):
+        next(result for result in results if isinstance(result, EpochResult))
+    results.close()
+
+
+def newest(folder):
+    return Checkpoints(folder).paths()[-1]
 
 
 def same_weights(one, other):
@@ -43,9 +59,7 @@ def uninterrupted(start, stripes, recipe):
 @pytest.mark.parametrize("num_epochs", [1, 2, 3])
 def test_a_run_stopped_between_epochs(start, stripes, recipe, tmp_path, uninterrupted, num_epochs):
     results = train(start(), stripes, recipe, seed=7, folder=tmp_path)
-    for _ in range(num_epochs):
-        next(results)
-    results.close()
+    take_epochs(results, num_epochs)
     # Other first weights and another state of the generator: all must come from the checkpoint and the keys.
     torch.manual_seed(99)
     model = MetaFormer(start().config)
@@ -76,9 +90,7 @@ def test_a_run_stopped_in_the_middle_of_an_epoch(start, stripes, recipe, tmp_pat
 def test_a_run_stopped_twice(start, stripes, recipe, tmp_path, uninterrupted):
     for _ in range(2):
         results = train(start(), stripes, recipe, seed=7, folder=tmp_path)
-        next(results)
-        next(results)
-        results.close()
+        take_epochs(results, 2)
     model = start()
     resumed = finish(model, stripes, recipe, tmp_path)
     assert resumed[0].epoch == 3
@@ -88,12 +100,12 @@ def test_a_run_stopped_twice(start, stripes, recipe, tmp_path, uninterrupted):
 
 def test_a_run_whose_epochs_are_all_done_says_so_and_trains_no_more(start, stripes, recipe, tmp_path, uninterrupted):
     finish(start(), stripes, recipe, tmp_path)
-    before = (tmp_path / CHECKPOINT_FILE).stat().st_mtime_ns
+    before = newest(tmp_path).stat().st_mtime_ns
     model = start()
     results = finish(model, stripes, recipe, tmp_path)
     assert [result.epoch for result in results] == [4]
     assert same_weights(model, uninterrupted[0])
-    assert (tmp_path / CHECKPOINT_FILE).stat().st_mtime_ns == before
+    assert newest(tmp_path).stat().st_mtime_ns == before
 
 
 def test_a_folder_changes_nothing(start, stripes, recipe, tmp_path, uninterrupted):
@@ -104,9 +116,11 @@ def test_a_folder_changes_nothing(start, stripes, recipe, tmp_path, uninterrupte
 
 @pytest.mark.parametrize("what", ["seed", "recipe", "model", "data"])
 def test_a_folder_with_a_run_of_other_settings_is_refused(start, stripes, short, tmp_path, what):
-    next(train(start(), stripes, short, seed=7, folder=tmp_path))
-    before = (tmp_path / CHECKPOINT_FILE).read_bytes()
+    take_epochs(train(start(), stripes, short, seed=7, folder=tmp_path), 1)
+    before = newest(tmp_path).read_bytes()
     model, config, seed = start(), short, 7
+    differs = {"seed": "seed: 7 there, 8 here", "recipe": "train.lr: 0.005 there, 0.001 here"}
+    differs |= {"model": "model.dims[1]: 8 there, 12 here", "data": "data.name: 'stripes' there, 'spots' here"}
     if what == "seed":
         seed = 8
     elif what == "recipe":
@@ -115,13 +129,16 @@ def test_a_folder_with_a_run_of_other_settings_is_refused(start, stripes, short,
         model = MetaFormer(replace(model.config, dims=(4, 12)))
     else:
         stripes.facts = replace(stripes.facts, name="spots")
-    with pytest.raises(ConfigError, match=r"holds a run with other settings\. Choose another folder, or delete it"):
+    with pytest.raises(
+        ConfigError,
+        match=re.escape(f"holds a run with other settings ({differs[what]}). Choose another folder, or delete it"),
+    ):
         next(train(model, stripes, config, seed=seed, folder=tmp_path))
-    assert (tmp_path / CHECKPOINT_FILE).read_bytes() == before
+    assert newest(tmp_path).read_bytes() == before
 
 
 def test_a_damaged_state_is_refused_before_anything_is_overwritten(start, stripes, short, tmp_path):
-    (tmp_path / CHECKPOINT_FILE).write_bytes(b"damaged")
+    (tmp_path / "checkpoint-0001-000000.pt").write_bytes(b"damaged")
     with pytest.raises(DataError, match="cannot read the checkpoint"):
-        next(train(start(), stripes, short, seed=7, folder=tmp_path))
-    assert (tmp_path / CHECKPOINT_FILE).read_bytes() == b"damaged"
+        take_epochs(train(start(), stripes, short, seed=7, folder=tmp_path), 1)
+    assert newest(tmp_path).read_bytes() == b"damaged"

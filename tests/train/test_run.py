@@ -9,10 +9,12 @@ from metaformer.core.configs import from_dict
 from metaformer.core.run_record import RUN_FILE, Metric, read_run_record
 from metaformer.models.create import create_model
 from metaformer.models.weights import WEIGHTS_FILE, read_weights
-from metaformer.train.checkpoint import CHECKPOINT_FILE
+from metaformer.train.checkpoint import Checkpoints
+from metaformer.train.divergence import DivergedError
 from metaformer.train.evaluation import evaluate
-from metaformer.train.loop import DivergedError
+from metaformer.train.loop import EpochResult
 from metaformer.train.run import Run, fit_to_data, perform
+from metaformer.train.run_log import LOG_FILE
 
 
 @pytest.fixture
@@ -23,13 +25,14 @@ def run(tiny, short):
 @pytest.fixture
 def done(run, stripes, tmp_path):
     costs = {"params": Metric(value=123.0, unit="parameters")}
-    results = list(perform(run, stripes, tmp_path, command="metaformer test", costs=costs))
+    results = perform(run, stripes, tmp_path, command="metaformer test", costs=costs)
+    results = [result for result in results if isinstance(result, EpochResult)]
     return tmp_path, results
 
 
 def test_it_leaves_a_record_and_weights_and_no_checkpoint(done):
     folder, results = done
-    assert sorted(path.name for path in folder.iterdir()) == [WEIGHTS_FILE, RUN_FILE]
+    assert sorted(path.name for path in folder.iterdir()) == [LOG_FILE, WEIGHTS_FILE, RUN_FILE]
     assert [result.epoch for result in results] == [1, 2]
 
 
@@ -46,6 +49,8 @@ def test_the_record_says_what_was_asked_and_what_came_out(done, run):
         "validation_accuracy": "%",
         "train_loss": "nats",
         "images_per_second": "images/s",
+        "train_time": "s",
+        "peak_memory": "MiB",
         "params": "parameters",
     }
     assert record.metrics["validation_accuracy"].value == record.history["validation_accuracy"][-1]
@@ -67,7 +72,7 @@ def test_the_record_comes_back_as_it_was_written(done):
 def test_the_saved_weights_give_the_recorded_test_accuracy(done, run, stripes):
     folder, _ = done
     model = create_model(run.model, weights=folder)
-    result = evaluate(model, *stripes.test())
+    result = evaluate(model, stripes.evaluation_batches("test"))
     record = read_run_record(folder)
     assert result.accuracy == record.metrics["test_accuracy"].value
     assert result.loss == pytest.approx(record.metrics["test_loss"].value, rel=1e-6)
@@ -89,9 +94,9 @@ def test_the_model_is_fitted_to_the_data(run, stripes):
 def test_an_interrupted_run_ends_with_the_same_numbers(done, run, stripes, tmp_path):
     expected = read_run_record(tmp_path)
     results = perform(run, stripes, tmp_path / "again", command="metaformer test")
-    next(results)
+    next(result for result in results if isinstance(result, EpochResult))
     results.close()
-    assert (tmp_path / "again" / CHECKPOINT_FILE).exists()
+    assert Checkpoints(tmp_path / "again").paths()
     assert not (tmp_path / "again" / RUN_FILE).exists()
     torch.manual_seed(5)
     list(perform(run, stripes, tmp_path / "again", command="metaformer test"))

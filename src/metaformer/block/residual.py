@@ -32,7 +32,8 @@ class ResidualConfig:
 class Residual(nn.Module):
     """res_scale * x + drop_path(layer_scale * branch).
 
-    Without the skip connection stochastic depth has nothing to fall back on, so it is left out too.
+    Without the skip connection stochastic depth has nothing to fall back on, so it is left out too. Which samples it
+    drops is drawn here, unless somebody who knows more about them sets `drop_path_noise` before each batch.
 
     Source: arXiv:2111.11418, Eqs. 2-3; LayerScale, arXiv:2103.17239; ResScale, arXiv:2110.09456.
     """
@@ -43,12 +44,14 @@ class Residual(nn.Module):
         self.drop_path = drop_path if config.skip else 0.0
         self.layer_scale = _per_channel(dim, config.layer_scale_init)
         self.res_scale = _per_channel(dim, config.res_scale_init)
+        # A number in [0, 1) a sample. No buffer: processes of one training hold different samples.
+        self.drop_path_noise: Tensor | None = None
 
     def forward(self, x: Float[Tensor, "b c h w"], branch: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         if self.layer_scale is not None:
             branch = self.layer_scale[:, None, None] * branch
         if self.training and self.drop_path > 0:
-            branch = drop_path(branch, self.drop_path)
+            branch = drop_path(branch, self.drop_path, self.drop_path_noise)
         if not self.skip:
             return branch
         if self.res_scale is not None:

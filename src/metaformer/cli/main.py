@@ -11,6 +11,7 @@ from metaformer.cli.parsing import UsageError, parse_and_call
 # The words of a command -> its module, which has one function of the command's name; and what it is for.
 COMMANDS = {
     ("study", "quick"): ("study_quick", "compare token mixers on real data; ends with a table and a page"),
+    ("train",): ("train", "train one model by a recipe, on any images"),
     ("report",): ("report", "make the page of a study again, from its records"),
     ("models",): ("models", "list the models, with parameters and MACs"),
     ("convert",): ("convert", "weights from any known layout to any other"),
@@ -65,8 +66,13 @@ def _dispatch(words: list[str]) -> int:
     command = _find(words)
     module_name, _ = COMMANDS[command]
     module = importlib.import_module(f"metaformer.cli.{module_name}")
-    function = getattr(module, module_name)
-    return parse_and_call(function, words[len(command) :], prog=" ".join(("metaformer", *command)))
+    rest, prog = words[len(command) :], " ".join(("metaformer", *command))
+    if hasattr(module, "command"):
+        # A command whose options depend on its words.
+        function, rest, prog = module.command(rest)
+    else:
+        function = getattr(module, module_name)
+    return parse_and_call(function, rest, prog=prog)
 
 
 def _find(words: list[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`metaformer report`: the page of a study, from its records."""
+"""`metaformer report`: the page of a study, or of two, from the records."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,27 +6,63 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from metaformer.report.page import write_page
-from metaformer.report.records import load_study
+from metaformer.core.errors import ConfigError
+from metaformer.report.claims import is_tested, judge_claims
+from metaformer.report.claims_table import claims_rich_table
+from metaformer.report.export_files import export as export_files
+from metaformer.report.merging import merge
+from metaformer.report.page import claims_sentence, write_comparison, write_page
+from metaformer.report.records import Study, load_study
 from metaformer.report.summary import headline, summarize
 from metaformer.report.table import rich_table
 
 
-def report(folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")], /) -> int:
+def report(
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")],
+    other: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="OTHER")] = None,
+    /,
+    *,
+    export: Path | None = None,
+) -> int:
     """Makes the table and the page of a study again; reads nothing but its run records.
+
+    With a second folder it compares two studies: rows of the same settings join their runs, others stand side by side.
 
     Args:
         folder: What '--out' named, for instance runs/quick.
+        other: Another study.
+        export: A folder for the table and the claims as CSV, Markdown and LaTeX, and the charts as SVG and PNG.
     """
-    show_report(Console(), folder)
-    return 0
+    console = Console()
+    if other is None:
+        study = show_report(console, folder)
+    else:
+        study = merge(load_study(folder), load_study(other))
+        _show(console, study, write_comparison(folder, other))
+    if export is None:
+        return 0
+    if export.exists() and not export.is_dir():
+        raise ConfigError(f"--export must be a folder; {export} is a file.")
+    files, why_none = export_files(study, export)
+    console.print(f"{len(files)} files in {export.resolve()}", soft_wrap=True, highlight=False)
+    if why_none:
+        console.print(f"no pictures: {why_none}.", soft_wrap=True, highlight=False)
+    return 1 if why_none else 0
 
 
-def show_report(console: Console, folder: Path) -> None:
-    """Prints the study's table and answer, and writes its page."""
+def show_report(console: Console, folder: Path) -> Study:
+    """Prints the study's table, claims and answer, and writes its page."""
     study = load_study(folder)
+    _show(console, study, write_page(folder))
+    return study
+
+
+def _show(console: Console, study: Study, page: Path) -> None:
     rows = summarize(study)
     console.print(rich_table(rows))
+    judged = judge_claims(study, rows)
+    if is_tested(judged):
+        console.print(claims_rich_table(judged))
+        console.print(claims_sentence(judged), soft_wrap=True, highlight=False)
     console.print(headline(rows, data=study.data_title), soft_wrap=True, highlight=False)
-    page = write_page(folder)
     console.print(f"\npage: {page.resolve()}", soft_wrap=True, highlight=False)

@@ -1,7 +1,7 @@
 """A study while it runs: one live table, or plain lines where nobody looks."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group
@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from metaformer.study.runner import StudyEvent
+from metaformer.study.event import StudyEvent
 from metaformer.train.run import Run
 
 FAILED = "failed"
@@ -131,3 +131,12 @@ def _line(progress: Progress, event: StudyEvent) -> str:
         return f"{start} failed: {event.reason}"
     accuracy, speed = known.validation_accuracy or 0.0, known.images_per_second or 0.0
     return f"{start} {accuracy:.1f}% validation, {speed:,.0f} images/s, {progress.eta()}"
+
+
+def watch_rounds(console: Console, what: str, rounds: Iterator[tuple[int, int]]) -> None:
+    """Says after each round of a measurement how many are done."""
+    for done, total in rounds:
+        if console.is_terminal:
+            console.print(f"{what}: round {done} of {total}", highlight=False)
+        else:
+            print(f"{what}: round {done} of {total}", flush=True)

@@ -42,3 +42,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """The error for a name that is not in a table: says which is nearest and which exist."""
     names = list(known)
     return ConfigError(f"unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.")
+
+
+class StoppedError(RuntimeError):
+    """A job that was asked for rightly had to stop; says why, and what is saved. Not a mistake of the request."""

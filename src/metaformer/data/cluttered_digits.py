@@ -1,12 +1,15 @@
 """One scan of a digit on a larger canvas, among fragments of other scans; as in cluttered MNIST (arXiv:1406.6247)."""
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metaformer.core.seeding import generator
+from metaformer.data.batch_plan import Batch, BatchPlan, Images, Labels
 from metaformer.data.digits import SIDE_PX, _windows, load_scans
-from metaformer.data.source import DataFacts, Images, Labels
+from metaformer.data.source import DataFacts, Unreadable, evaluation_batches_of, train_batches_of
 
 CANVAS_PX = 11
 FRAGMENT_PX = 4
@@ -20,6 +23,7 @@ class ClutteredDigits:
 
     def __init__(self) -> None:
         self._scans = load_scans()
+        self.unreadable: list[Unreadable] = []
         canvases, _ = _canvases(*self._scans.train, torch.arange(len(self._scans.train[1])), generator("statistics"))
         self._mean, self._std = float(canvases.mean()), float(canvases.std())
         self.facts = DataFacts(
@@ -41,6 +45,15 @@ class ClutteredDigits:
             num_validation=VALIDATION_CANVASES * len(self._scans.validation[1]),
             num_test=TEST_CANVASES * len(self._scans.test[1]),
         )
+
+    def train_batches(self, plan: BatchPlan) -> Iterator[Batch]:
+        return train_batches_of(*self.train_epoch(seed=plan.seed, epoch=plan.epoch), plan)
+
+    def evaluation_batches(
+        self, split: str, *, batch_size: int = 250, rank: int = 0, world_size: int = 1
+    ) -> Iterator[Batch]:
+        images, labels = self.test() if split == "test" else self.validation()
+        return evaluation_batches_of(images, labels, batch_size=batch_size, rank=rank, world_size=world_size)
 
     def train_epoch(self, *, seed: int, epoch: int) -> tuple[Images, Labels]:
         """Every training scan once, in random order, each on a new canvas."""

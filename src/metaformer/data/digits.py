@@ -4,6 +4,7 @@ Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UC
 shipped with scikit-learn: 8x8 pixels, 17 grey levels.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from metaformer.core.errors import MissingExtraError
 from metaformer.core.seeding import generator
-from metaformer.data.source import DataFacts, Images, Labels
+from metaformer.data.batch_plan import Batch, BatchPlan, Images, Labels
+from metaformer.data.class_shares import interleave_classes
+from metaformer.data.source import DataFacts, Unreadable, evaluation_batches_of, train_batches_of
 
 SIDE_PX = 8  # of a scan
 NUM_TRAIN, NUM_VALIDATION = 997, 300  # scans; the other 500 are the test split
@@ -42,21 +45,10 @@ def load_scans() -> DigitScans:
     pixels, classes = load_digits(return_X_y=True)
     scans = torch.from_numpy(pixels).float().reshape(-1, SIDE_PX, SIDE_PX) / 16
     labels = torch.from_numpy(classes).long()
-    order = _interleave_classes(labels)
+    order = interleave_classes(labels, SPLIT_KEY)
     parts = order.split([NUM_TRAIN, NUM_VALIDATION, len(order) - NUM_TRAIN - NUM_VALIDATION])
     train, validation, test = ((scans[part], labels[part]) for part in parts)
     return DigitScans(train=train, validation=validation, test=test)
-
-
-def _interleave_classes(labels: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
-    """An order in which every stretch holds each class in its share: random within a class, then dealt out."""
-    random = generator(SPLIT_KEY)
-    place = torch.empty(len(labels))
-    for label in labels.unique():
-        members = (labels == label).nonzero().flatten()
-        members = members[torch.randperm(len(members), generator=random)]
-        place[members] = (torch.arange(len(members)) + 0.5) / len(members)
-    return place.argsort(stable=True)
 
 
 class Digits:
@@ -67,6 +59,7 @@ class Digits:
 
     def __init__(self) -> None:
         self._scans = load_scans()
+        self.unreadable: list[Unreadable] = []
         train = _enlarge(self._scans.train[0])
         self._mean, self._std = float(train.mean()), float(train.std())
         self.facts = DataFacts(
@@ -85,6 +78,15 @@ class Digits:
             num_validation=len(self._scans.validation[1]),
             num_test=len(self._scans.test[1]),
         )
+
+    def train_batches(self, plan: BatchPlan) -> Iterator[Batch]:
+        return train_batches_of(*self.train_epoch(seed=plan.seed, epoch=plan.epoch), plan)
+
+    def evaluation_batches(
+        self, split: str, *, batch_size: int = 250, rank: int = 0, world_size: int = 1
+    ) -> Iterator[Batch]:
+        images, labels = self.test() if split == "test" else self.validation()
+        return evaluation_batches_of(images, labels, batch_size=batch_size, rank=rank, world_size=world_size)
 
     def train_epoch(self, *, seed: int, epoch: int) -> tuple[Images, Labels]:
         """The training scans in random order, each shifted."""

@@ -12,6 +12,7 @@ from torchvision.transforms.v2 import functional as v2
 
 from metaformer.core.errors import ConfigError, unknown
 from metaformer.data.image_file import ImageSource, read_image
+from metaformer.data.preparation import Preparation
 
 STRIP = 4  # an image that is so many times longer than what is kept of it is cut before it is resized
 
@@ -42,20 +43,48 @@ class ImageTransform:
         if self.interpolation not in known:
             raise unknown("interpolation", self.interpolation, known)
 
+    @classmethod
+    def of(cls, preparation: Preparation, image_size: tuple[int, int]) -> "ImageTransform":
+        """The transform that a preparation asks for; without mean and standard deviation it leaves pixels in [0, 1]."""
+        return cls(
+            image_size=image_size,
+            crop_fraction=preparation.crop_fraction,
+            interpolation=preparation.interpolation,
+            mean=preparation.mean or (0.0,) * preparation.in_chans,
+            std=preparation.std or (1.0,) * preparation.in_chans,
+            in_chans=preparation.in_chans,
+        )
+
     def pixels(self, source: ImageSource) -> UInt8[Tensor, "c h w"]:
         """The pixels that the model sees.
 
         Raises:
             ImageError: The image cannot be read.
         """
-        height, width = (int(side / self.crop_fraction) for side in self.image_size)
-        mode = "RGB" if self.in_chans == 3 else "L"
-        image = read_image(source, mode=mode, side_px=max(height, width))
-        return v2.pil_to_tensor(v2.center_crop(self._cover(image, height, width), list(self.image_size)))
+        return v2.pil_to_tensor(self.fit(self.read(source)))
+
+    def read(self, source: ImageSource) -> Image.Image:
+        """An image in the model's colours, in its own size.
+
+        Raises:
+            ImageError: The image cannot be read.
+        """
+        return read_image(source, mode="RGB" if self.in_chans == 3 else "L", side_px=max(self._resized_size))
+
+    def fit(self, image: Image.Image) -> Image.Image:
+        """The part of an image that the model sees, in its size."""
+        if image.size == (self.image_size[1], self.image_size[0]) and self.crop_fraction == 1:
+            return image
+        return v2.center_crop(self._cover(image, *self._resized_size), list(self.image_size))
+
+    @property
+    def _resized_size(self) -> tuple[int, int]:
+        height, width = self.image_size
+        return int(height / self.crop_fraction), int(width / self.crop_fraction)
 
     def normalise(self, pixels: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Pixels as the model's input, on the device where they are."""
-        mean, std = (self._per_channel(values).to(pixels.device) for values in (self.mean, self.std))
+        mean, std = (self.per_channel(values).to(pixels.device) for values in (self.mean, self.std))
         return (pixels.float() / 255 - mean) / std
 
     def _cover(self, image: Image.Image, height: int, width: int) -> Image.Image:
@@ -70,7 +99,8 @@ class ImageTransform:
             size = (max(height, int(width * image.height / image.width)), width)
         return v2.resize(image, list(size), interpolation=InterpolationMode(self.interpolation), antialias=True)
 
-    def _per_channel(self, values: tuple[float, ...]) -> Float[Tensor, "c 1 1"]:
+    def per_channel(self, values: tuple[float, ...]) -> Float[Tensor, "c 1 1"]:
+        """Mean or standard deviation, ready to be broadcast over images."""
         tensor = torch.tensor(values)
         # A model for grey images may carry the statistics of colour ones.
         tensor = tensor if len(tensor) == self.in_chans else tensor.mean().expand(self.in_chans)

@@ -1,18 +1,19 @@
 """The contract of a data source."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float, Int64
-from torch import Tensor
+import torch
 
-Images = Float[Tensor, "n c h w"]
-Labels = Int64[Tensor, " n"]
+from metaformer.data.batch_plan import Batch, BatchPlan, Images, Labels
+
+Unreadable = tuple[str, str]  # the name of an image, and why it cannot be read
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
-    """What a model and a report need to know of a data set."""
+    """What a model and a report need to know of a data set, as it was opened."""
 
     name: str
     title: str
@@ -22,28 +23,44 @@ class DataFacts:
     image_size: tuple[int, int]  # height and width, in pixels
     mean: tuple[float, ...]  # per channel, of training pixels in [0, 1]
     std: tuple[float, ...]
+    crop_fraction: float = 1.0  # of the resized image's side that evaluation keeps; 1: nothing is cropped away
     num_train: int  # images an epoch
     num_validation: int
-    num_test: int
+    num_test: int  # 0: the source has no test split
 
 
 @runtime_checkable
 class DataSource(Protocol):
-    """Images that fit into memory, in three splits, normalised.
+    """Labelled images in up to three splits, ready for a model: augmented (training), normalised, in batches.
 
-    Choices are made on the validation split; the test split is read once a run.
+    Choices are made on the validation split; the test split is read once a run. What is random is keyed by seed, epoch
+    and image: never by process, worker or the order of calls.
     """
 
     facts: DataFacts
+    unreadable: list[Unreadable]  # images that could not be read so far, in any split; none was trained on
 
-    def train_epoch(self, *, seed: int, epoch: int) -> tuple[Images, Labels]:
-        """One epoch of training images, augmented and in their order; decided by seed and epoch alone."""
+    def train_batches(self, plan: BatchPlan) -> Iterator[Batch]:
+        """The batches of one process in one epoch, from the plan's first step on."""
         ...
 
-    def validation(self) -> tuple[Images, Labels]:
-        """The images to choose by."""
+    def evaluation_batches(
+        self, split: str, *, batch_size: int = 250, rank: int = 0, world_size: int = 1
+    ) -> Iterator[Batch]:
+        """A process's share of the "validation" or "test" split; every image is in exactly one share."""
         ...
 
-    def test(self) -> tuple[Images, Labels]:
-        """The images to report on."""
-        ...
+
+def train_batches_of(images: Images, labels: Labels, plan: BatchPlan) -> Iterator[Batch]:
+    """The batches of an epoch that lies in memory, in its order."""
+    for part in plan.parts(len(labels)):
+        yield images[part], labels[part]
+
+
+def evaluation_batches_of(
+    images: Images, labels: Labels, *, batch_size: int, rank: int = 0, world_size: int = 1
+) -> Iterator[Batch]:
+    """The batches of a process's share of a split that lies in memory."""
+    mine = torch.arange(rank, len(labels), world_size)
+    for part in mine.split(batch_size):
+        yield images[part], labels[part]

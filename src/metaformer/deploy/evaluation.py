@@ -118,11 +118,9 @@ def evaluate_source(
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1; got {batch_size}.")
     order = match_classes(facts.class_names, classifier.class_names, config.num_classes, order_is_by_name=False)
-    inputs, labels = data.test() if split == "test" else data.validation()
-    inputs = _renormalise(inputs, data, classifier)
-    labels = torch.tensor(order.index)[labels]
     batches = (
-        _Batch(inputs=x, labels=y) for x, y in zip(inputs.split(batch_size), labels.split(batch_size), strict=True)
+        _Batch(inputs=_renormalise(images, data, classifier), labels=torch.tensor(order.index)[labels])
+        for images, labels in data.evaluation_batches(split, batch_size=batch_size)
     )
     return _measure(classifier, batches, precision, order.note, watch, facts.name)
 

@@ -1,11 +1,12 @@
 """Accuracy against what it costs, with the line of those that nothing beats on both."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from metaformer.report.chart_style import ACCENT, INK, MUTED, axis, colors, figure, go, label
 from metaformer.report.number_text import count, with_half_width
-from metaformer.report.row import Row
+from metaformer.report.row import Row, Spread
 
 Point = tuple[float, float]
 
@@ -26,18 +27,34 @@ MOST_NAMED = 12
 PLOT_PX, LETTER_PX, LINE_PX, POINT_PX = (340.0, 300.0), 6.3, 15.0, 9.0
 
 
-def macs_chart(rows: Sequence[Row]) -> Any | None:
-    """Accuracy against multiply-adds for one image."""
-    return _chart(rows, lambda row: row.macs, title="MACs, one image", more_is_better=False)
+@dataclass(frozen=True, kw_only=True)
+class CostAxis:
+    """A cost that accuracy is drawn against."""
+
+    title: str
+    value: Callable[[Row], float | None]
+    more_is_better: bool = False
 
 
-def speed_chart(rows: Sequence[Row]) -> Any | None:
-    """Accuracy against images a second in training."""
-    return _chart(rows, _median_speed, title="images a second, training", more_is_better=True)
+# In the order of the page.
+COSTS = {
+    "macs": CostAxis(title="MACs, one image", value=lambda row: row.macs),
+    "params": CostAxis(title="parameters, trained", value=lambda row: row.params),
+    "latency": CostAxis(title="ms, inference on one thread", value=lambda row: _median(row.latency_ms)),
+    "memory": CostAxis(title="MiB at most, inference", value=lambda row: row.memory_mib),
+    "speed": CostAxis(
+        title="images a second, training", value=lambda row: _median(row.images_per_second), more_is_better=True
+    ),
+}
 
 
-def _median_speed(row: Row) -> float | None:
-    return row.images_per_second.median if row.images_per_second else None
+def cost_charts(rows: Sequence[Row]) -> dict[str, Any | None]:
+    """Id -> accuracy against a cost; None where too few rows have it."""
+    return {name: _chart(rows, cost) for name, cost in COSTS.items()}
+
+
+def _median(spread: Spread | None) -> float | None:
+    return spread.median if spread else None
 
 
 def pareto(points: Sequence[Point], *, more_is_better: bool) -> list[Point]:
@@ -49,20 +66,20 @@ def pareto(points: Sequence[Point], *, more_is_better: bool) -> list[Point]:
     return front
 
 
-def _chart(rows: Sequence[Row], cost: Callable[[Row], float | None], *, title: str, more_is_better: bool) -> Any | None:
+def _chart(rows: Sequence[Row], cost: CostAxis) -> Any | None:
     # Controls are meant to fail: they would squeeze the others into a corner.
-    shown = [row for row in rows if not row.control and row.accuracy is not None and cost(row)]
+    shown = [row for row in rows if not row.control and row.accuracy is not None and cost.value(row)]
     if len(shown) < 2:
         return None
-    points = [(float(cost(row) or 0.0), float(row.accuracy or 0.0)) for row in shown]
+    points = [(float(cost.value(row) or 0.0), float(row.accuracy or 0.0)) for row in shown]
     x_range, y_range = _padded([x for x, _ in points], 0.14), _padded(_ends(shown), 0.06)
-    front = pareto(points, more_is_better=more_is_better)
-    traces = [_front(front), _points(rows, shown, points, front, title, (x_range, y_range))]
+    front = pareto(points, more_is_better=cost.more_is_better)
+    traces = [_front(front), _points(rows, shown, points, front, cost.title, (x_range, y_range))]
     return figure(
         traces,
         height=400,
         margin={"l": 8, "r": 12, "t": 12, "b": 48},
-        xaxis=axis(title, range=x_range, tickformat="~s", nticks=6, ticks="outside", ticklen=4, tickcolor=MUTED)
+        xaxis=axis(cost.title, range=x_range, tickformat="~s", nticks=6, ticks="outside", ticklen=4, tickcolor=MUTED)
         | {"showline": True, "showgrid": False},
         yaxis=axis("test accuracy (%)", range=y_range, nticks=7),
     )
@@ -100,7 +117,7 @@ def _points(
     named = [len(shown) <= MOST_NAMED or point in front for point in points]
     texts = [label(row.title, width=18) if is_named else "" for row, is_named in zip(shown, named, strict=True)]
     hovers = [
-        f"<b>{label(row.title)}</b><br>{with_half_width(y, row.half_width)}%<br>{count(x)} {title}"
+        f"<b>{label(row.title)}</b><br>{with_half_width(y, row.half_width)}%<br>{_amount(x)} {title}"
         for row, (x, y) in zip(shown, points, strict=True)
     ]
     return go.Scatter(
@@ -116,6 +133,10 @@ def _points(
         customdata=hovers,
         hovertemplate="%{customdata}<extra></extra>",
     )
+
+
+def _amount(value: float) -> str:
+    return count(value) if value >= 1000 else f"{value:.3g}"
 
 
 def _in_pixels(points: Sequence[Point], ranges: tuple[list[float], ...]) -> list[Point]:

@@ -1,20 +1,27 @@
 """One HTML file that shows a study: it opens offline, and loads nothing."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from metaformer.core.atomic_write import write_text
 from metaformer.core.configs import to_dict
 from metaformer.core.errors import MissingExtraError
+from metaformer.core.run_record import RunRecord
 from metaformer.report import provenance, statistics
+from metaformer.report.chart_tradeoff import COSTS
 from metaformer.report.charts import charts
-from metaformer.report.number_text import count, plain
+from metaformer.report.claims import UNTESTED, JudgedClaim, is_tested, judge_claims
+from metaformer.report.claims_table import claims_csv
+from metaformer.report.merging import Change, changes, merge
+from metaformer.report.number_text import count, listed, plain, with_half_width
 from metaformer.report.records import Study, load_study
 from metaformer.report.row import Row
 from metaformer.report.sample_picture import sample_picture
 from metaformer.report.summary import base_of, headline, summarize
-from metaformer.report.table import columns, difference_number, seeds_hint, to_csv
+from metaformer.report.table import columns, difference_number, seeds_hint, to_csv, to_latex, to_markdown
+from metaformer.report.tuned_table import tuned_rows
 
 try:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -41,8 +48,31 @@ def write_page(folder: Path) -> Path:
     return target
 
 
-def render(study: Study, rows: list[Row]) -> str:
-    """The page as text."""
+def write_comparison(first: Path, second: Path) -> Path:
+    """Writes the page of two studies together into the folder of the first.
+
+    Raises:
+        DataError: One of the folders is not a study, or they cannot be compared.
+    """
+    one, other = load_study(first), load_study(second)
+    both = merge(one, other)
+    target = Path(first) / f"report-with-{other.folder.resolve().name}.html"
+    names = (one.folder.resolve().name, other.folder.resolve().name)
+    write_text(target, render(both, summarize(both), compared=changes(one, other), compared_names=names))
+    return target
+
+
+def render(
+    study: Study, rows: list[Row], *, compared: Sequence[Change] = (), compared_names: tuple[str, str] = ("", "")
+) -> str:
+    """The page as text.
+
+    Args:
+        study: One study, or two merged.
+        rows: As `summarize` returns them.
+        compared: What differs between two studies that were merged, row by row.
+        compared_names: Their names.
+    """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         # The template ends in .j2, which Jinja's own choice by file name would leave unescaped.
@@ -51,11 +81,15 @@ def render(study: Study, rows: list[Row]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("study.html.j2").render(_context(study, rows))
+    return environment.get_template("study.html.j2").render(
+        _context(study, rows) | {"compared": compared, "compared_names": compared_names}
+    )
 
 
 def _context(study: Study, rows: list[Row]) -> dict[str, Any]:
-    figures = charts(rows, class_names=_class_names(study))
+    scaling, speed, tuning = (study.extras.get(kind) for kind in ("scaling", "speed", "tuning"))
+    figures = charts(rows, class_names=_class_names(study), scaling=scaling)
+    judged = judge_claims(study, rows)
     places = provenance.places(study)
     runs = provenance.all_runs(study)
     return {
@@ -66,6 +100,15 @@ def _context(study: Study, rows: list[Row]) -> dict[str, Any]:
         "columns": columns(rows),
         "charts": figures,
         "curve_names": [name for name in figures if name.startswith("curve-")],
+        "cost_names": [name for name in COSTS if name in figures],
+        "cost_titles": {name: cost.title for name, cost in COSTS.items()},
+        "scaling_names": [name for name in figures if name.startswith("scaling-")],
+        "scaling": _scaling_facts(scaling),
+        "speed": {"batch_size": speed.labels.get("batch_size", 1)} if speed else None,
+        "claims": judged if is_tested(judged) else [],
+        "claims_sentence": claims_sentence(judged),
+        "tuned": tuned_rows(study, rows),
+        "tuning_seed": tuning.seed if tuning else None,
         "controls": [row.title for row in rows if row.control],
         "precision": _precision(rows),
         "picture": sample_picture(study),
@@ -77,6 +120,7 @@ def _context(study: Study, rows: list[Row]) -> dict[str, Any]:
         "same_speed": provenance.same_speed(places),
         "problems": provenance.problems(study, rows),
         "plain": plain,
+        "with_half_width": with_half_width,
         "difference_number": difference_number,
         "seeds_hint": seeds_hint,
         "count": count,
@@ -87,7 +131,30 @@ def _context(study: Study, rows: list[Row]) -> dict[str, Any]:
         "charts_json": script_json({name: _bare(figure) for name, figure in figures.items()}),
         "records_json": script_json({"study": to_dict(study.record), "runs": [to_dict(run) for run in runs]}),
         "csv_json": script_json(to_csv(rows)),
+        "markdown_json": script_json(to_markdown(rows)),
+        "latex_json": script_json(to_latex(rows)),
+        "claims_json": script_json(claims_csv(judged)),
     }
+
+
+def claims_sentence(judged: Sequence[JudgedClaim]) -> str:
+    """How many claims hold, as one sentence."""
+    tested = [one for one in judged if one.verdict != UNTESTED]
+    if not tested:
+        return "None of the paper's claims can be tested by this study."
+    parts = []
+    for verdict, words in (("holds", "hold"), ("contradicted", "are contradicted"), ("not told apart", "are open")):
+        ids = [one.claim.id for one in tested if one.verdict == verdict]
+        if ids:
+            parts.append(f"{len(ids)} {words} ({listed(ids)})")
+    return f"Of {len(judged)} claims, {len(tested)} can be tested here: {listed(parts)}."
+
+
+def _scaling_facts(record: RunRecord | None) -> dict[str, Any]:
+    """What the caption of the scaling charts says."""
+    scaling = record.config.get("scaling", {}) if record else {}
+    facts = scaling if isinstance(scaling, dict) else {}
+    return {"num_rounds": facts.get("num_rounds", 0), "batch_size": facts.get("batch_size", 1)}
 
 
 def script_json(values: Any) -> Markup:

@@ -69,12 +69,17 @@ def _list_text(values: list[Any]) -> str:
 
 def base_config(study: Study) -> dict[str, str]:
     """The config of the base's first run, without its name and seed."""
-    return _config(study, study.base)
+    return settings_of(study, study.base)
 
 
 def changed_settings(study: Study, variant: str) -> list[Setting]:
     """The settings in which the config of a variant differs from the base's; none while one of the two has no run."""
-    here, base = _config(study, variant), base_config(study)
+    return differing_settings(study, variant, study.base)
+
+
+def differing_settings(study: Study, variant: str, other: str) -> list[Setting]:
+    """The settings in which the config of a variant differs from that of another one."""
+    here, base = settings_of(study, variant), settings_of(study, other)
     if not here or not base:
         return []
     paths = dict.fromkeys([*base, *here])
@@ -98,7 +103,8 @@ def config_differences(study: Study) -> dict[str, list[Setting]]:
     return {name: changed_settings(study, name) for name, runs in study.runs.items() if runs and name != study.base}
 
 
-def _config(study: Study, variant: str) -> dict[str, str]:
+def settings_of(study: Study, variant: str) -> dict[str, str]:
+    """Every setting of a variant but its name and seed: of its first run, else as planned."""
     runs = study.runs[variant]
     config = runs[min(runs)].config if runs else _planned_config(study, variant)
     return flatten({key: value for key, value in config.items() if key not in ("name", "seed")})

@@ -1,12 +1,14 @@
 """A study folder as one object: the study's own record, and the run of each variant and seed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from metaformer.core.errors import DataError
 from metaformer.core.run_record import RUN_FILE, RunRecord, read_run_record
+
+EXTRAS = ("scaling", "speed", "tuning")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,9 @@ class Study:
     seeds: tuple[int, ...]  # planned, or else seen
     runs: dict[str, dict[int, RunRecord]]  # variant -> seed -> its run, failed ones included
     unreadable: dict[str, str]  # path inside the folder -> why it was left out
+    extras: dict[str, RunRecord] = field(default_factory=dict)  # "scaling", "speed", "tuning": what else was measured
+    tuned: "Study | None" = None  # the same variants, each at its own learning rate
+    seeds_of: dict[str, tuple[int, ...]] = field(default_factory=dict)  # where a variant has others than `seeds`
 
     @property
     def title(self) -> str:
@@ -55,7 +60,7 @@ class Study:
 
     def missing_seeds(self, variant: str) -> tuple[int, ...]:
         """Planned seeds that left no record."""
-        return tuple(seed for seed in self.seeds if seed not in self.runs[variant])
+        return tuple(seed for seed in self.seeds_of.get(variant, self.seeds) if seed not in self.runs[variant])
 
 
 def load_study(folder: Path) -> Study:
@@ -78,6 +83,7 @@ def load_study(folder: Path) -> Study:
             _file(read_run_record(path), runs)
         except DataError as error:
             unreadable[place] = str(error)
+    extras, tuned = _extras(folder, unreadable), _tuned(folder, unreadable)
     return Study(
         folder=folder,
         record=record,
@@ -87,7 +93,35 @@ def load_study(folder: Path) -> Study:
         seeds=_planned_seeds(record.config) or _seen_seeds(runs),
         runs={name: dict(sorted(by_seed.items())) for name, by_seed in runs.items()},
         unreadable=unreadable,
+        extras=extras,
+        tuned=tuned,
     )
+
+
+def _extras(folder: Path, unreadable: dict[str, str]) -> dict[str, RunRecord]:
+    """Records of other kinds, each in the folder of its name."""
+    found = {}
+    for kind in EXTRAS:
+        if not (folder / kind / RUN_FILE).is_file():
+            continue
+        try:
+            record = read_run_record(folder / kind)
+            if record.kind != kind:
+                raise DataError(f"is a {record.kind!r} record, not one of kind {kind!r}")
+            found[kind] = record
+        except DataError as error:
+            unreadable[f"{kind}/{RUN_FILE}"] = str(error)
+    return found
+
+
+def _tuned(folder: Path, unreadable: dict[str, str]) -> Study | None:
+    if not (folder / "tuned" / RUN_FILE).is_file():
+        return None
+    try:
+        return load_study(folder / "tuned")
+    except DataError as error:
+        unreadable[f"tuned/{RUN_FILE}"] = str(error)
+        return None
 
 
 def _study_record(folder: Path) -> RunRecord:

@@ -45,6 +45,8 @@ class Row:
     frozen: int | None = None
     macs: int | None = None
     images_per_second: Spread | None = None  # in training
+    latency_ms: Spread | None = None  # of one batch in inference, over rounds
+    memory_mib: float | None = None  # at most, in inference
     per_class: tuple[float, ...] | None = None  # mean over seeds
     per_class_difference: tuple[float, ...] | None = None
     curves: dict[str, dict[int, list[float]]] = field(default_factory=dict)  # column -> seed -> one value an epoch

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import isfinite
 from statistics import median
+from typing import Any
 
 from metaformer.core.run_record import RunRecord
 from metaformer.report import provenance, statistics
@@ -48,6 +49,8 @@ def _measure(study: Study, variant: Variant) -> Row:
         frozen=_count(every, "frozen"),
         macs=_count(every, "macs"),
         images_per_second=_spread(list(_metric(good, "images_per_second").values())),
+        latency_ms=_latency(study, variant.name),
+        memory_mib=_number(_speed(study, variant.name).get("memory_mib")),
         per_class=_mean_lists(_per_class(good)),
         per_class_difference=_per_class_difference(study, good),
         curves=_curves(every),
@@ -131,6 +134,25 @@ def _count(runs: Mapping[int, RunRecord], name: str) -> int | None:
 
 def _spread(values: list[float]) -> Spread | None:
     return Spread(median=median(values), low=min(values), high=max(values)) if values else None
+
+
+def _speed(study: Study, variant: str) -> Mapping[str, Any]:
+    """What the study's speed record says of a variant; empty where it says nothing."""
+    record = study.extras.get("speed")
+    listed = record.labels.get("variants", []) if record else []
+    return next((row for row in listed if isinstance(row, dict) and row.get("name") == variant), {})
+
+
+def _latency(study: Study, variant: str) -> Spread | None:
+    spread = _speed(study, variant).get("latency_ms")
+    if not isinstance(spread, dict):
+        return None
+    values = [_number(spread.get(key)) for key in ("median", "low", "high")]
+    return None if None in values else Spread(median=values[0] or 0.0, low=values[1] or 0.0, high=values[2] or 0.0)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and isfinite(value) else None
 
 
 def _per_class(runs: Mapping[int, RunRecord]) -> dict[int, list[float]]:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from metaformer.report.number_text import NOTHING, count, plain, with_half_width
+from metaformer.report.number_text import MINUS, NOTHING, PLUS_MINUS, count, plain, with_half_width
 from metaformer.report.row import Row
+
+TEXT_COLUMNS = ("variant", "difference")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,18 @@ def columns(rows: Sequence[Row]) -> tuple[Column, ...]:
         Column(key="params", title="Parameters", unit="", text=_params, sort=lambda row: row.params),
         Column(key="macs", title="MACs", unit="", text=_macs, sort=lambda row: row.macs),
         Column(key="speed", title="Training speed", unit="images/s", text=_speed, sort=_median_speed),
+        *_measured_apart(rows),
         Column(key="paper", title="Paper", unit="top-1, %", text=_paper, sort=lambda row: row.paper_top1),
+    )
+
+
+def _measured_apart(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """Latency and memory, where the study measured them."""
+    latency = Column(key="latency", title="Latency", unit="ms", text=_latency, sort=_median_latency)
+    memory = Column(key="memory", title="Memory", unit="MiB", text=_memory, sort=lambda row: row.memory_mib)
+    return (
+        *((latency,) if any(row.latency_ms for row in rows) else ()),
+        *((memory,) if any(row.memory_mib for row in rows) else ()),
     )
 
 
@@ -71,15 +84,39 @@ def to_markdown(rows: Sequence[Row]) -> str:
     """The table for a README."""
     shown = columns(rows)
     lines = [[_heading(column) for column in shown]]
-    lines.append(["---" if column.key in ("variant", "difference") else "---:" for column in shown])
-    lines += [[_markdown(column.text(row)) for column in shown] for row in rows]
+    lines.append(["---" if column.key in TEXT_COLUMNS else "---:" for column in shown])
+    lines += [[markdown(column.text(row)) for column in shown] for row in rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
-def _markdown(text: str) -> str:
+def markdown(text: str) -> str:
+    """Plain text for a cell of a Markdown table."""
     for character in "\\|*_`[]":
         text = text.replace(character, f"\\{character}")
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split())
+
+
+def to_latex(rows: Sequence[Row]) -> str:
+    """The table for a paper, in the style of booktabs."""
+    shown = columns(rows)
+    lines = [
+        f"\\begin{{tabular}}{{{''.join('l' if column.key in TEXT_COLUMNS else 'r' for column in shown)}}}",
+        "\\toprule",
+    ]
+    lines += [_latex_line([_heading(column) for column in shown]), "\\midrule"]
+    lines += [_latex_line([column.text(row) for column in shown]) for row in rows]
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    return f"{' & '.join(latex(cell) for cell in cells)} \\\\"
+
+
+def latex(text: str) -> str:
+    """Plain text for LaTeX."""
+    signs = {"\\": "\\textbackslash{}", MINUS: "$-$", PLUS_MINUS: "$\\pm$", NOTHING: "--", "~": "\\textasciitilde{}"}
+    signs |= {"^": "\\textasciicircum{}"} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    return "".join(signs.get(character, character) for character in text)
 
 
 CSV_FIELDS: dict[str, Callable[[Row], object]] = {
@@ -99,6 +136,8 @@ CSV_FIELDS: dict[str, Callable[[Row], object]] = {
     "frozen": lambda row: row.frozen,
     "macs": lambda row: row.macs,
     "training_images_per_s": lambda row: row.images_per_second and row.images_per_second.median,
+    "latency_ms": lambda row: row.latency_ms and row.latency_ms.median,
+    "memory_mib": lambda row: row.memory_mib,
     "paper_top1_percent": lambda row: row.paper_top1,
     "note": lambda row: row.note,
     "errors": lambda row: "; ".join(f"seed {seed}: {error}" for seed, error in row.errors.items()),
@@ -162,6 +201,18 @@ def _macs(row: Row) -> str:
 
 def _speed(row: Row) -> str:
     return NOTHING if row.images_per_second is None else f"{row.images_per_second.median:,.0f}"
+
+
+def _latency(row: Row) -> str:
+    return NOTHING if row.latency_ms is None else f"{row.latency_ms.median:.3g}"
+
+
+def _median_latency(row: Row) -> float | None:
+    return row.latency_ms.median if row.latency_ms else None
+
+
+def _memory(row: Row) -> str:
+    return NOTHING if row.memory_mib is None else f"{row.memory_mib:.3g}"
 
 
 def _median_speed(row: Row) -> float | None:

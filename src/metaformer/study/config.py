@@ -1,9 +1,10 @@
 """What a study is: a base, what varies, seeds, and the one recipe for all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from metaformer.core.errors import ConfigError, unknown
-from metaformer.models.config import MetaFormerConfig
+from metaformer.data.preparation import Preparation
+from metaformer.models.timm_model import ModelConfig
 from metaformer.train.config import TrainConfig
 
 MAX_SEEDS = 1000
@@ -16,9 +17,12 @@ class Variant:
     name: str  # folder and command line
     title: str
     change: str  # what differs from the base, in words
-    model: MetaFormerConfig
+    model: ModelConfig
+    train: TrainConfig | None = None  # its own recipe; None: the study's
     paper_top1: float | None = None  # percent, ImageNet-1K, S12
     paper_note: str = ""  # where that figure stands, or how its setting differs
+    # The cost to have in common with the base whatever is asked of the other rows: macs, params or "" (none).
+    match: str = ""
     # A negative control: expected to fail, so its spread over seeds says nothing about the others'.
     control: bool = False
 
@@ -33,6 +37,7 @@ class StudyConfig:
     base: str  # the variant that the others are compared with
     variants: tuple[Variant, ...]
     data: str  # name of a data source
+    preparation: Preparation = field(default_factory=Preparation)
     train: TrainConfig
     seeds: tuple[int, ...]
 

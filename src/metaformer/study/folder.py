@@ -1,13 +1,10 @@
 """The folder of a study: its own record, and a folder for each run."""
 
-import io
-from base64 import b64encode
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree, rmtree
 from typing import Any
-
-import torch
 
 from metaformer.core.configs import to_dict
 from metaformer.core.errors import ConfigError, DataError
@@ -15,9 +12,8 @@ from metaformer.core.machine import provenance
 from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
 from metaformer.data.source import DataSource
 from metaformer.study.config import StudyConfig, Variant
+from metaformer.study.samples import samples_png
 from metaformer.train.run import Run
-
-NUM_SAMPLES = 24
 
 
 def run_folder(out: Path, run: Run) -> Path:
@@ -28,7 +24,14 @@ def run_folder(out: Path, run: Run) -> Path:
 def plan(config: StudyConfig) -> list[Run]:
     """All runs of a study: every variant with the first seed, then with the next, so that a part is fair too."""
     return [
-        Run(name=variant.name, model=variant.model, data=config.data, train=config.train, seed=seed)
+        Run(
+            name=variant.name,
+            model=variant.model,
+            data=config.data,
+            preparation=config.preparation,
+            train=variant.train or config.train,
+            seed=seed,
+        )
         for seed in config.seeds
         for variant in config.variants
     ]
@@ -51,10 +54,29 @@ def is_finished(out: Path, run: Run) -> bool:
         return False
     if record.config != to_dict(run):
         raise ConfigError(
-            f"{folder} holds a run with other settings ({_first_difference(record.config, to_dict(run))}). "
+            f"{folder} holds a run with other settings ({first_difference(record.config, to_dict(run))}). "
             "Choose another --out, or delete that folder."
         )
     return record.error is None
+
+
+def adopt(run: Run, source: Path, out: Path) -> bool:
+    """Copies a finished run of the same settings from another study's folder; whether there was one."""
+    there, here = run_folder(source, run), run_folder(out, run)
+    if here.exists() or not (there / RUN_FILE).is_file():
+        return False
+    try:
+        record = read_run_record(there)
+    except DataError:
+        return False
+    if record.error is not None or record.config != to_dict(run):
+        return False
+    # Under another name until all is there: half a copy must not look like a run.
+    half = here.with_name(f".{here.name}.part")
+    rmtree(half, ignore_errors=True)
+    copytree(there, half)
+    half.rename(here)
+    return True
 
 
 class StudyFolder:
@@ -62,7 +84,7 @@ class StudyFolder:
 
     def __init__(self, out: Path, study: StudyConfig, data: DataSource, command: str) -> None:
         self.out, self.study, self.data, self.command = out, study, data, command
-        old = _study_record(out) if (out / RUN_FILE).is_file() else None
+        old = read_study_record(out) if (out / RUN_FILE).is_file() else None
         self._earlier_s = old.wall_time_s if old else 0.0
 
     def open(self) -> None:
@@ -93,11 +115,11 @@ def extended(chosen: StudyConfig, study: StudyConfig, out: Path) -> StudyConfig:
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return chosen
-    old = _study_record(out).config
+    old = read_study_record(out).config
     there, here = _shared_settings(old), _shared_settings(to_dict(study))
     if there != here:
         raise ConfigError(
-            f"{out} holds a study with other settings ({_first_difference(there, here)}). "
+            f"{out} holds a study with other settings ({first_difference(there, here)}). "
             "Choose another --out, or delete that folder."
         )
     names = {variant.name for variant in chosen.variants} | {row["name"] for row in old["variants"]}
@@ -134,7 +156,7 @@ def study_record(config: StudyConfig, data: DataSource, command: str, *, wall_ti
             "base": config.base,
             "primary": "test_accuracy",
             "data": description,
-            "samples_png": _samples_png(data),
+            "samples_png": samples_png(data),
             "variants": [_variant_labels(variant) for variant in config.variants],
         },
         **provenance(),
@@ -154,7 +176,13 @@ def _variant_labels(variant: Variant) -> dict[str, Any]:
     }
 
 
-def _study_record(out: Path) -> RunRecord:
+def read_study_record(out: Path) -> RunRecord:
+    """The study's own record.
+
+    Raises:
+        ConfigError: The folder holds something else.
+        DataError: The record cannot be read.
+    """
     if not (out / RUN_FILE).is_file():
         what = "is a file" if out.is_file() else "holds something else than a study"
         raise ConfigError(f"{out} {what}. Choose another --out, or an empty folder.")
@@ -166,32 +194,17 @@ def _study_record(out: Path) -> RunRecord:
 
 def _shared_settings(config: dict[str, Any]) -> dict[str, Any]:
     """What must not change when a study is extended."""
-    return {key: config.get(key) for key in ("name", "base", "data", "train")}
+    return {key: config.get(key) for key in ("name", "base", "data", "preparation", "train")}
 
 
-def _first_difference(there: Any, here: Any, path: str = "") -> str:
+def first_difference(there: Any, here: Any, path: str = "") -> str:
     """The first setting that differs, as `train.epochs: 20 there, 5 here`."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in [*there, *(key for key in here if key not in there)]:
             if there.get(key) != here.get(key):
-                return _first_difference(there.get(key), here.get(key), f"{path}.{key}" if path else key)
+                return first_difference(there.get(key), here.get(key), f"{path}.{key}" if path else key)
     if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
         for i, (old, new) in enumerate(zip(there, here, strict=True)):
             if old != new:
-                return _first_difference(old, new, f"{path}[{i}]")
+                return first_difference(old, new, f"{path}[{i}]")
     return f"{path}: {there!r} there, {here!r} here"
-
-
-def _samples_png(data: DataSource) -> str:
-    """A few validation images side by side, as base64 of a PNG."""
-    from PIL import Image
-
-    images = data.validation()[0][:NUM_SAMPLES]
-    low, high = images.amin(), images.amax()
-    grey = ((images - low) / (high - low).clamp(min=1e-6)).mean(dim=1)
-    rows = torch.nn.functional.pad(grey, (1, 1, 1, 1), value=0.5).unflatten(0, (2, -1))
-    picture = torch.cat([torch.cat(list(row), dim=1) for row in rows], dim=0)
-    buffer = io.BytesIO()
-    enlarged = Image.fromarray((picture * 255).byte().numpy())
-    enlarged.resize((4 * enlarged.width, 4 * enlarged.height), Image.Resampling.NEAREST).save(buffer, "PNG")
-    return b64encode(buffer.getvalue()).decode()

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,16 @@ from metaformer.core.machine import provenance
 from metaformer.core.run_record import Metric, RunRecord
 from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
-from metaformer.models.metaformer import MetaFormer
+from metaformer.models.timm_model import build_model
 from metaformer.study.folder import run_folder
+from metaformer.train.execution import Execution
+from metaformer.train.loop import EpochResult
 from metaformer.train.run import Run, fit_to_data, perform
 
 # Imported once, before the first process is forked, instead of once a run.
 PRELOAD = [__name__, "lightning_fabric", "sklearn.datasets", "timm.optim", "timm.scheduler"]
+# A study keeps what its report needs: no log of steps, no second set of weights.
+EXECUTION = Execution(keep_checkpoints=1, save_best=False, loggers=())
 
 
 def work(run: Run, out: Path, num_threads: int, command: str, progress: Connection) -> None:
@@ -29,10 +34,8 @@ def work(run: Run, out: Path, num_threads: int, command: str, progress: Connecti
     torch.set_num_threads(num_threads)
     clock = time.perf_counter()
     try:
-        data = open_data(run.data)
-        costs = measure_costs(run, data)
-        for result in perform(run, data, run_folder(out, run), command=command, costs=costs):
-            progress.send({"kind": "epoch", "epoch": result.epoch} | _last(result.history))
+        for news in perform_run(run, run_folder(out, run), command=command):
+            progress.send(news)
         progress.send({"kind": "finished"})
     except (BrokenPipeError, ConnectionResetError):
         # Nobody listens any more: the study was stopped. What is saved is saved.
@@ -43,11 +46,20 @@ def work(run: Run, out: Path, num_threads: int, command: str, progress: Connecti
         progress.send({"kind": "failed", "reason": reason})
 
 
+def perform_run(run: Run, folder: Path, *, command: str) -> Iterator[dict[str, Any]]:
+    """Performs a run; yields what is known after each epoch."""
+    data = open_data(run.data, run.preparation)
+    costs = measure_costs(run, data)
+    for result in perform(run, data, folder, command=command, costs=costs, execution=EXECUTION):
+        if isinstance(result, EpochResult):
+            yield {"kind": "epoch", "epoch": result.epoch} | _last(result.history)
+
+
 def measure_costs(run: Run, data: DataSource) -> dict[str, Metric]:
     """What the run's model costs, counted without building it."""
     with torch.device("meta"):
-        model = MetaFormer(fit_to_data(run.model, data))
-    cost = profile(model, data.facts.image_size)
+        model = build_model(fit_to_data(run.model, data))
+    cost = profile(model, data.facts.image_size, in_chans=data.facts.in_chans)
     return {
         "params": Metric(value=cost.params, unit="parameters"),
         "frozen": Metric(value=cost.frozen, unit="numbers"),

@@ -1,38 +1,76 @@
-"""How a model is trained."""
+"""How a model is trained: the recipe, which decides the result."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from metaformer.core.errors import ConfigError, unknown
+from metaformer.train.mixing import MixingConfig
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+SCHEDULES = ("cosine", "linear", "constant")
+TRAINABLE = ("all", "head")
+FINAL_WEIGHTS = ("last", "best")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One training recipe: timm's optimizers, a warm-up and a cosine."""
+    """One training recipe: timm's optimizers and schedules, mixing, averaging."""
 
     epochs: int = 20
-    batch_size: int = 64
+    batch_size: int = 64  # images a step, over all processes
     optimizer: str = "adamw"  # a name that timm knows
     lr: float = 1e-3  # at the end of the warm-up
-    min_lr: float = 1e-5  # at the end of the cosine
+    lr_batch_size: int | None = None  # lr is for so many images a step, and in proportion for others; None: as it is
+    min_lr: float = 1e-5  # at the end of the schedule
     warmup_lr: float = 1e-6  # at the start
     warmup_epochs: float | None = None  # None: a tenth of the epochs
+    cooldown_epochs: float = 0.0  # the last of the epochs, at min_lr
+    schedule: str = "cosine"  # cosine, linear or constant
     weight_decay: float = 0.05  # not on norms, biases and scales
+    momentum: float = 0.9  # of optimizers that have one; AdamW and LAMB keep their betas
+    layer_decay: float | None = None  # the rate of each layer, as a share of the next one's; None: one rate for all
+    trainable: str = "all"  # all, or head: the rest keeps its weights
     label_smoothing: float = 0.1
+    mixing: MixingConfig = field(default_factory=MixingConfig)
     clip_grad_norm: float | None = None  # largest norm of the gradient; None: as it is
+    ema_decay: float | None = None  # average the weights over steps, evaluate and keep the average; None: do not
+    early_stopping_epochs: int | None = None  # without a better validation accuracy; None: never
+    final_weights: str = "last"  # or best: those of the epoch with the best validation accuracy
     precision: str = "32-true"  # 32-true, bf16-mixed or 16-mixed
-    channels_last: bool = True  # memory format; the fast one for small models on a CPU
+    channels_last: bool = True  # memory format; the fast one on CPUs and tensor cores
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise unknown("train.precision", self.precision, PRECISIONS)
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"train.{name} must be at least 1; got {getattr(self, name)}.")
-        for name in ("lr", "min_lr", "warmup_lr", "weight_decay"):
+        self._check_names()
+        for name in ("epochs", "batch_size", "lr_batch_size", "early_stopping_epochs"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"train.{name} must be at least 1; got {value}.")
+        for name in ("lr", "min_lr", "warmup_lr", "cooldown_epochs", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"train.{name} must be at least 0; got {getattr(self, name)}.")
+        self._check_schedule()
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(f"train.label_smoothing must be in [0, 1); got {self.label_smoothing}.")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"train.momentum must be in [0, 1); got {self.momentum}.")
+        if self.clip_grad_norm is not None and not self.clip_grad_norm > 0:
+            raise ConfigError(f"train.clip_grad_norm must be above 0, or None; got {self.clip_grad_norm}.")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ConfigError(f"train.ema_decay must be between 0 and 1, or None; got {self.ema_decay}. Try 0.9999.")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise ConfigError(f"train.layer_decay must be above 0 and at most 1, or None; got {self.layer_decay}.")
+
+    def _check_names(self) -> None:
+        tables = {
+            "precision": PRECISIONS,
+            "schedule": SCHEDULES,
+            "trainable": TRAINABLE,
+            "final_weights": FINAL_WEIGHTS,
+        }
+        for name, known in tables.items():
+            if getattr(self, name) not in known:
+                raise unknown(f"train.{name}", getattr(self, name), known)
+
+    def _check_schedule(self) -> None:
         if not self.num_warmup_epochs >= 0:
             raise ConfigError(f"train.warmup_epochs must be at least 0, or None; got {self.warmup_epochs}.")
         if not self.num_warmup_epochs < self.epochs:
@@ -40,12 +78,23 @@ class TrainConfig:
                 f"train.warmup_epochs must be below train.epochs ({self.epochs}); got {self.num_warmup_epochs:g}. "
                 f"Try --train.warmup-epochs {self.epochs / 10:g}."
             )
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(f"train.label_smoothing must be in [0, 1); got {self.label_smoothing}.")
-        if self.clip_grad_norm is not None and not self.clip_grad_norm > 0:
-            raise ConfigError(f"train.clip_grad_norm must be above 0, or None; got {self.clip_grad_norm}.")
+        if self.schedule == "constant" and self.cooldown_epochs > 0:
+            raise ConfigError(
+                f"train.cooldown_epochs needs a train.schedule that falls to train.min_lr; got "
+                f"{self.cooldown_epochs:g} with 'constant'. Try --train.cooldown-epochs 0."
+            )
+        if not self.num_warmup_epochs + self.cooldown_epochs < self.epochs:
+            raise ConfigError(
+                f"train.cooldown_epochs and the warm-up ({self.num_warmup_epochs:g}) must leave some of train.epochs "
+                f"({self.epochs}) between them; got {self.cooldown_epochs:g}."
+            )
 
     @property
     def num_warmup_epochs(self) -> float:
         """How many epochs the learning rate rises."""
         return self.epochs / 10 if self.warmup_epochs is None else self.warmup_epochs
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate at the end of the warm-up, for this batch size."""
+        return self.lr if self.lr_batch_size is None else self.lr * self.batch_size / self.lr_batch_size

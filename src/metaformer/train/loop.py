@@ -1,9 +1,8 @@
 """The training loop: one flat function, readable from top to bottom."""
 
-import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,42 @@ from typing import Any
 import torch
 from torch import nn
 
-from metaformer.core.configs import to_dict
-from metaformer.core.errors import ConfigError, MissingExtraError, did_you_mean
+from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.seeding import key_seed
+from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.source import DataSource
-from metaformer.train.checkpoint import load_checkpoint, save_checkpoint
+from metaformer.train.averaging import make_average
+from metaformer.train.checkpoint import Checkpoints
+from metaformer.train.compiling import compiled
 from metaformer.train.config import TrainConfig
+from metaformer.train.divergence import DivergedError, first_non_finite, non_finite_parameter
 from metaformer.train.evaluation import evaluate
+from metaformer.train.execution import Execution
+from metaformer.train.interruption import InterruptedRunError
+from metaformer.train.memory import peak_memory_mib, set_grad_checkpointing
+from metaformer.train.mixing import mix
+from metaformer.train.optimizer import make_optimizer, make_scheduler
+from metaformer.train.processes import gather_numbers, local_batch_size, start_fabric
+from metaformer.train.sample_noise import DropPathNoise
+from metaformer.train.settings import first_difference, run_settings
+from metaformer.train.synced_batch_norm import synchronise_batch_norm
+from metaformer.train.trainable import set_trainable, set_training_mode
 
 History = dict[str, list[float]]
 
 
-class DivergedError(RuntimeError):
-    """The loss is no longer a finite number."""
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What is known after a step."""
+
+    epoch: int  # how many are done
+    step: int  # how many of the next one are done
+    steps_per_epoch: int
+    loss: float  # of this step, over all processes' images
+    learning_rate: float
+    images_per_second: float  # in this epoch so far
+    waiting_share: float  # of the time of this epoch that went by until the images were there
+    memory_mib: float  # at most, so far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,143 +54,253 @@ class EpochResult:
 
     epoch: int  # how many are done
     history: History  # one list a column, one value an epoch so far
+    steps_per_epoch: int = 1
+    resumed: bool = False  # read from the folder, not done now
 
 
 def train(
-    model: nn.Module, data: DataSource, config: TrainConfig, *, seed: int, folder: Path | None = None
-) -> Iterator[EpochResult]:
-    """Trains a model, in place, one epoch for each result that the caller takes.
+    model: nn.Module,
+    data: DataSource,
+    config: TrainConfig,
+    *,
+    seed: int,
+    folder: Path | None = None,
+    settings: dict[str, Any] | None = None,
+    execution: Execution = Execution(),  # noqa: B008 (frozen)
+    fabric: Any = None,
+    stop: Callable[[], int] = lambda: 0,
+) -> Iterator[StepResult | EpochResult]:
+    """Trains a model, in place, one step for each result that the caller takes.
 
-    With a folder the state is saved after every epoch, and a run that finds a state there goes on from it. All
-    randomness is keyed by seed and epoch, so that an interrupted run ends where an uninterrupted one does.
+    With a folder the state is saved there, and a run that finds a state goes on from it, bit for bit as if it had never
+    stopped: all randomness is keyed by seed, epoch, step and sample, so that a state needs to hold none.
+
+    Args:
+        model: Ends with the last weights, the averaged ones or the best ones, as the recipe says.
+        data: Opened for this recipe.
+        config: The recipe.
+        seed: Of everything random but the first weights, which the model has already.
+        folder: For checkpoints; None: nothing is written.
+        settings: What else a state in the folder must agree with, as plain values; model, data and recipe do so anyway.
+        execution: What does not change the result.
+        fabric: From `start_fabric`; None: started here.
+        stop: Asked after each step and each epoch: the number of a signal to stop for, or 0.
 
     Raises:
         ConfigError: timm does not know the optimizer, or the folder holds a run with other settings.
-        DataError: The state in the folder cannot be read.
-        DivergedError: The loss became infinite or not a number.
+        DataError: The state in the folder cannot be read, or there were fewer images than the data promised.
+        DivergedError: The loss or a weight became infinite or not a number.
+        InterruptedRunError: `stop` said so; the state is saved.
+        StoppedError: A checkpoint cannot be written.
 
-    Source: arXiv:2111.11418, Sec. 4.1: AdamW, linear warm-up, cosine, label smoothing.
+    Source: arXiv:2111.11418, Sec. 4.1: AdamW, linear warm-up, cosine, label smoothing, mixup, cutmix.
     """
-    fabric = _fabric(config)
-    images_per_epoch = data.facts.num_train
-    steps_per_epoch = max(1, images_per_epoch // config.batch_size)
-    model.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
-    optimizer = _optimizer(model, config)
-    scheduler = _scheduler(optimizer, config, steps_per_epoch)
+    fabric = fabric or start_fabric(config, execution)
+    rank, world_size = fabric.global_rank, fabric.world_size
+    local_batch_size(config, world_size)  # refuses what cannot be divided
+    plan = BatchPlan(seed=seed, epoch=0, batch_size=config.batch_size, rank=rank, world_size=world_size)
+    steps_per_epoch = plan.num_steps(data.facts.num_train)
+    num_classes = len(data.facts.class_names)
+    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+
+    model.to(fabric.device).to(memory_format=memory_format)
+    set_trainable(model, config)
+    set_grad_checkpointing(model, execution)
+    if world_size > 1:
+        synchronise_batch_norm(model)
+    optimizer = make_optimizer(model, config)
+    scheduler = make_scheduler(optimizer, config, steps_per_epoch)
+    average = make_average(model, config)
     criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
-    state = load_checkpoint(folder) if folder else None
-    settings = _settings(model, data, config, seed)
+    checkpoints = Checkpoints(folder, keep=execution.keep_checkpoints) if folder else None
+    all_settings = run_settings(model, data, config, seed=seed, more=settings or {})
     history: History = {}
-    first_epoch = 0
+    first_epoch = first_step = 0
+    loss_sum = seconds = epoch_seconds = 0.0  # seconds: in all; and in this epoch's steps
+    best = {"accuracy": -1.0, "epoch": 0}
+    best_weights: dict[str, torch.Tensor] | None = None  # in memory where there is no folder
+    state = fabric.broadcast(checkpoints.load() if checkpoints and rank == 0 else None)
     if state:
-        if state["config"] != settings:
-            raise ConfigError(f"{folder} holds a run with other settings. Choose another folder, or delete it.")
+        if state["settings"] != all_settings:
+            difference = first_difference(state["settings"], all_settings)
+            raise ConfigError(
+                f"{folder} holds a run with other settings ({difference}). Choose another folder, or delete it."
+            )
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        first_epoch, history = state["epoch"], state["history"]
+        fabric.strategy.precision.load_state_dict(state["precision"])
+        if average is not None:
+            average.module.load_state_dict(state["average"])
+        first_epoch, first_step, history, best = state["epoch"], state["step"], state["history"], state["best"]
+        loss_sum, seconds, epoch_seconds = state["loss_sum"], state["seconds"], state["epoch_seconds"]
         if first_epoch:
-            yield EpochResult(epoch=first_epoch, history=history)
-    validation_images, validation_labels = data.validation()
-    prepared, optimizer = fabric.setup(model, optimizer)
+            yield EpochResult(epoch=first_epoch, history=history, steps_per_epoch=steps_per_epoch, resumed=True)
+    prepared, optimizer = fabric.setup(compiled(model, execution), optimizer)
+    noise = DropPathNoise(model, config.batch_size)
+    images_per_step = min(config.batch_size, data.facts.num_train)
+    saved_at = clock = time.perf_counter()
+
+    def require_finite_weights(epoch: int, step: int) -> None:
+        if name := non_finite_parameter(model):
+            raise DivergedError(f"the weights diverged in epoch {epoch + 1}, step {step}: {name} is not finite")
+
+    def snapshot(epoch: int, step: int) -> dict[str, Any]:
+        return {
+            "settings": all_settings,
+            "epoch": epoch,
+            "step": step,
+            "history": history,
+            "best": best,
+            "loss_sum": loss_sum,
+            "seconds": seconds,
+            "epoch_seconds": epoch_seconds,
+            "model": model.state_dict(),
+            "average": average.module.state_dict() if average is not None else None,
+            "optimizer": optimizer.state_dict(),
+            "precision": fabric.strategy.precision.state_dict(),
+        }
 
     for epoch in range(first_epoch, config.epochs):
-        # Drop path and dropout draw from the global generator; the key makes each epoch start alike after a resume.
-        torch.manual_seed(key_seed("train", seed, epoch))
-        images, labels = data.train_epoch(seed=seed, epoch=epoch)
-        started, loss_sum = time.perf_counter(), 0.0
-        prepared.train()
-        for step in range(steps_per_epoch):
-            batch = slice(step * config.batch_size, (step + 1) * config.batch_size)
+        if _stops_early(config, epoch, best):
+            break
+        plan = BatchPlan(
+            seed=seed,
+            epoch=epoch,
+            batch_size=config.batch_size,
+            first_step=first_step,
+            rank=rank,
+            world_size=world_size,
+        )
+        set_training_mode(model, config)
+        epoch_started, images_done, waited = time.perf_counter(), 0, 0.0
+        clock = asked_at = epoch_started
+        step = first_step - 1
+        for step, (images, labels) in enumerate(data.train_batches(plan), start=first_step):
+            waited += time.perf_counter() - asked_at
             scheduler.step_update(epoch * steps_per_epoch + step)
-            batch_images, batch_labels = fabric.to_device((images[batch], labels[batch]))
-            loss = criterion(prepared(batch_images), batch_labels)
-            fabric.backward(loss)
+            images, labels = fabric.to_device((images, labels))
+            images = images.to(memory_format=memory_format)
+            targets = labels
+            if config.mixing.is_on:
+                images, targets = mix(images, labels, config.mixing, num_classes=num_classes, key=(seed, epoch, step))
+            # Dropout draws from here; the key makes every step start alike after a resume.
+            torch.manual_seed(key_seed("train", seed, epoch, step, rank))
+            micro_size = execution.micro_batch_size or len(images)
+            loss_value, broken = 0.0, slice(0)
+            for start in range(0, len(images), micro_size):
+                micro = slice(start, min(start + micro_size, len(images)))
+                share = (micro.stop - micro.start) / len(images)
+                offset = rank * len(images)
+                noise.set(slice(offset + micro.start, offset + micro.stop), seed=seed, epoch=epoch, step=step)
+                # Gradients of the processes are added up once, with those of the last part.
+                with fabric.no_backward_sync(prepared, enabled=world_size > 1 and micro.stop < len(images)):
+                    loss = criterion(prepared(images[micro]), targets[micro])
+                    fabric.backward(loss * share)
+                # The first part that leaves no finite sum stays here.
+                broken = micro if math.isfinite(loss_value) else broken
+                loss_value += loss.item() * share
+            noise.clear()
+            losses, signal_number = _agree(fabric, loss_value, stop())
+            loss_value = sum(losses) / world_size
+            if not math.isfinite(loss_value):
+                # Each process looks at its images; the first that had no finite loss knows.
+                source = next((i for i, value in enumerate(losses) if not math.isfinite(value)), 0)
+                reason = fabric.broadcast(first_non_finite(model, images[broken], fabric), src=source)
+                raise DivergedError(f"the loss became {loss_value} in epoch {epoch + 1}, step {step + 1}: {reason}")
             if config.clip_grad_norm is not None:
                 fabric.clip_gradients(prepared, optimizer, max_norm=config.clip_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
-            loss_value = loss.item()
-            if not math.isfinite(loss_value):
-                raise DivergedError(f"the loss became {loss_value} in epoch {epoch + 1}, step {step + 1}")
+            if average is not None:
+                average.update(model)
             loss_sum += loss_value
-        seconds = time.perf_counter() - started
+            images_done += images_per_step
+            now = time.perf_counter()
+            seconds += now - clock
+            epoch_seconds += now - clock
+            clock = now
+            is_due = now - saved_at > 60 * execution.checkpoint_minutes or (
+                execution.checkpoint_steps and (step + 1) % execution.checkpoint_steps == 0
+            )
+            is_last = step + 1 == steps_per_epoch
+            if checkpoints and rank == 0 and ((is_due and not is_last) or signal_number):
+                require_finite_weights(epoch, step + 1)
+                checkpoints.save(snapshot(epoch, step + 1))
+                saved_at = time.perf_counter()
+            if signal_number:
+                where = f"epoch {epoch + 1}, step {step + 1}"
+                raise InterruptedRunError(_stopped(where, folder), signal_number=signal_number)
+            yield StepResult(
+                epoch=epoch,
+                step=step + 1,
+                steps_per_epoch=steps_per_epoch,
+                loss=loss_value,
+                learning_rate=optimizer.param_groups[-1]["lr"],
+                images_per_second=images_done / (now - epoch_started),
+                waiting_share=waited / (now - epoch_started),
+                memory_mib=peak_memory_mib(fabric.device),
+            )
+            asked_at = time.perf_counter()
 
-        validation = evaluate(prepared, validation_images, validation_labels)
+        if step + 1 != steps_per_epoch:
+            raise DataError(
+                f"{data.facts.name} promised {data.facts.num_train} training images and ended in step {step + 2} of "
+                f"{steps_per_epoch} of epoch {epoch + 1}."
+            )
+        # Before anything is written or judged: the last step may have broken them.
+        require_finite_weights(epoch, steps_per_epoch)
+        judged = model if average is None else average.module
+        shares = data.evaluation_batches("validation", rank=rank, world_size=world_size)
+        validation = evaluate(judged, shares, fabric=fabric)
+        now = time.perf_counter()
+        seconds += now - clock
+        clock = now
         row = {
             "epoch": epoch + 1.0,
-            "learning_rate": optimizer.param_groups[0]["lr"],
+            "learning_rate": optimizer.param_groups[-1]["lr"],
             "train_loss": loss_sum / steps_per_epoch,
             "validation_loss": validation.loss,
             "validation_accuracy": validation.accuracy,
-            "images_per_second": min(images_per_epoch, steps_per_epoch * config.batch_size) / seconds,
+            "images_per_second": steps_per_epoch * images_per_step / epoch_seconds,
+            "seconds": seconds,
         }
         history = {name: [*history.get(name, []), value] for name, value in row.items()}
-        if folder:
-            save_checkpoint(
-                folder,
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "epoch": epoch + 1,
-                    "history": history,
-                    "config": settings,
-                },
-            )
-        yield EpochResult(epoch=epoch + 1, history=history)
+        if validation.accuracy > best["accuracy"]:
+            best = {"accuracy": validation.accuracy, "epoch": epoch + 1}
+            if checkpoints and rank == 0 and (execution.save_best or config.final_weights == "best"):
+                checkpoints.save_best({"model": judged.state_dict(), **best})
+            elif not checkpoints and config.final_weights == "best":
+                best_weights = {name: value.clone() for name, value in judged.state_dict().items()}
+        first_step, loss_sum, epoch_seconds = 0, 0.0, 0.0
+        if checkpoints and rank == 0:
+            checkpoints.save(snapshot(epoch + 1, 0))
+            saved_at = time.perf_counter()
+        yield EpochResult(epoch=epoch + 1, history=history, steps_per_epoch=steps_per_epoch)
+        _, signal_number = _agree(fabric, 0.0, stop())
+        if signal_number and epoch + 1 < config.epochs:
+            raise InterruptedRunError(_stopped(f"epoch {epoch + 1}", folder), signal_number=signal_number)
+
+    if average is not None:
+        model.load_state_dict(average.module.state_dict())
+    if config.final_weights == "best" and checkpoints:
+        found = fabric.broadcast(checkpoints.load_best() if rank == 0 else None)
+        best_weights = found["model"] if found else None
+    if best_weights:
+        model.load_state_dict(best_weights)
 
 
-def _fabric(config: TrainConfig) -> Any:
-    try:
-        from lightning_fabric import Fabric
-    except ImportError:
-        raise MissingExtraError(need="training", extra="train") from None
-    # Fabric announces what it found; a run record says it better.
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    return Fabric(devices=1, precision=config.precision)
+def _agree(fabric: Any, loss: float, signal_number: int) -> tuple[list[float], int]:
+    """The loss of each process, and the signal that any of them got."""
+    if fabric.world_size == 1:
+        return [loss], signal_number
+    losses, signals = zip(*gather_numbers([loss, float(signal_number)], fabric), strict=True)
+    return list(losses), int(max(signals))
 
 
-def check_optimizer(config: TrainConfig) -> None:
-    """Refuses an optimizer that timm does not know.
-
-    Raises:
-        ConfigError: It does not; names the nearest.
-    """
-    from timm.optim import list_optimizers
-
-    known = list_optimizers()
-    if config.optimizer not in known:
-        raise ConfigError(
-            f"train.optimizer must be one that timm knows; got {config.optimizer!r}."
-            f"{did_you_mean(config.optimizer, known)} Known: {', '.join(known[:8])}, ..."
-        )
+def _stopped(where: str, folder: Path | None) -> str:
+    return f"stopped after {where}" + ("; saved: the same command goes on there" if folder else "")
 
 
-def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    from timm.optim import create_optimizer_v2
-
-    check_optimizer(config)
-    # One kernel for all tensors; timm's own optimizers have no such option.
-    options = {"fused": True} if config.optimizer == "adamw" else {}
-    optimizer: torch.optim.Optimizer = create_optimizer_v2(
-        model, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay, **options
-    )
-    return optimizer
-
-
-def _scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, steps_per_epoch: int) -> Any:
-    from timm.scheduler import CosineLRScheduler
-
-    return CosineLRScheduler(
-        optimizer,
-        t_initial=config.epochs * steps_per_epoch,
-        lr_min=config.min_lr,
-        warmup_t=round(config.num_warmup_epochs * steps_per_epoch),
-        warmup_lr_init=config.warmup_lr,
-        t_in_epochs=False,
-    )
-
-
-def _settings(model: nn.Module, data: DataSource, config: TrainConfig, seed: int) -> dict[str, Any]:
-    """What a run must share with the state that it goes on from."""
-    architecture = to_dict(model.config) if hasattr(model, "config") else None
-    return {"model": architecture, "data": data.facts.name, "train": to_dict(config), "seed": seed}
+def _stops_early(config: TrainConfig, epochs_done: int, best: dict[str, Any]) -> bool:
+    patience = config.early_stopping_epochs
+    return patience is not None and epochs_done - int(best["epoch"]) >= patience and epochs_done > 0

@@ -1,26 +1,43 @@
 """One run from first weights to run record."""
 
+import json
 import statistics
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
+from torch import nn
 
 from metaformer.core.configs import to_dict
+from metaformer.core.errors import ConfigError
 from metaformer.core.machine import provenance
 from metaformer.core.run_record import Metric, RunRecord
 from metaformer.core.seeding import key_seed
+from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
-from metaformer.models.config import MetaFormerConfig
+from metaformer.models.create import create_model
 from metaformer.models.metaformer import MetaFormer
-from metaformer.models.weights import WEIGHTS_FILE, save_weights
-from metaformer.train.checkpoint import CHECKPOINT_FILE
+from metaformer.models.timm_model import ModelConfig, TimmModelConfig, build_model
+from metaformer.models.weights import CLASSES_KEY, WEIGHTS_FILE, save_weights, write_tensors
+from metaformer.train.checkpoint import Checkpoints
 from metaformer.train.config import TrainConfig
+from metaformer.train.disk import KEPT, naming_disk_errors, require_writable
 from metaformer.train.evaluation import Evaluation, evaluate
-from metaformer.train.loop import EpochResult, History, train
+from metaformer.train.execution import Execution
+from metaformer.train.loop import EpochResult, History, StepResult, train
+from metaformer.train.memory import OutOfMemoryError, advice, is_out_of_memory, peak_memory_mib
+from metaformer.train.processes import local_batch_size, naming_lost_processes, start_fabric
+from metaformer.train.run_log import RunLog
+
+# Of the epoch with the best validation accuracy, where that is not the last.
+BEST_WEIGHTS_FILE = "best.safetensors"
+C = TypeVar("C", bound=ModelConfig)
+
+NAMED = 20  # images that could not be read, in a record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,69 +45,170 @@ class Run:
     """What is trained, on what, how."""
 
     name: str
-    model: MetaFormerConfig
+    model: ModelConfig
     data: str  # name of the data source
+    preparation: Preparation = field(default_factory=Preparation)
     train: TrainConfig
     seed: int
+    weights: str | None = None  # to start from: a file of any known layout, run folder, URL or hub id
 
 
-def fit_to_data(config: MetaFormerConfig, data: DataSource) -> MetaFormerConfig:
-    """The same architecture for the data's classes, channels, image size, mean and standard deviation."""
+def fit_to_data(config: C, data: DataSource) -> C:
+    """The same architecture for the data's classes, channels, image size, mean, standard deviation and crop."""
     facts = data.facts
     sized = replace(config, num_classes=len(facts.class_names), in_chans=facts.in_chans, image_size=facts.image_size)
-    # Training saw whole images, so later use crops nothing away.
-    return sized.with_preprocessing(mean=facts.mean, std=facts.std, crop_fraction=1.0)
+    # mypy takes the union for the result of either class's method.
+    return cast(C, sized.with_preprocessing(mean=facts.mean, std=facts.std, crop_fraction=facts.crop_fraction))
+
+
+def first_model(run: Run, data: DataSource) -> nn.Module:
+    """The model as training begins with it: random weights by the run's seed, or the given ones.
+
+    Raises:
+        ConfigError: The given weights do not fit.
+        DataError: They cannot be read.
+    """
+    torch.manual_seed(key_seed("weights", run.seed))
+    config = fit_to_data(run.model, data)
+    if run.weights is None:
+        return build_model(config)
+    if isinstance(config, TimmModelConfig):
+        raise ConfigError(f"weights to start from are for MetaFormers; this is {config.name!r} of timm.")
+    model = create_model(
+        config,
+        weights=run.weights,
+        num_classes=config.num_classes,
+        in_chans=config.in_chans,
+        image_size=config.image_size,
+    )
+    # The weights may come with other statistics than those of the data they are trained on now.
+    model.config = replace(model.config, preprocessing=config.preprocessing)
+    return model
 
 
 def perform(
-    run: Run, data: DataSource, folder: Path, *, command: str, costs: dict[str, Metric] | None = None
-) -> Iterator[EpochResult]:
+    run: Run,
+    data: DataSource,
+    folder: Path,
+    *,
+    command: str,
+    costs: dict[str, Metric] | None = None,
+    execution: Execution = Execution(),  # noqa: B008 (frozen)
+    stop: Callable[[], int] = lambda: 0,
+) -> Iterator[StepResult | EpochResult]:
     """Trains, tests once, and leaves weights and a run record in the folder; continues what it finds there.
 
     Args:
         run: What to do.
         data: The opened data source of that name.
-        folder: For checkpoint, weights and record.
+        folder: For checkpoints, log, weights and record.
         command: The command that does it again, for the record.
         costs: Metrics of the model that the record shall carry, measured elsewhere.
+        execution: What does not change the result.
+        stop: As in `train`.
 
     Raises:
-        ConfigError: The settings cannot work together.
-        DivergedError: The loss is no longer finite.
+        ConfigError: The settings cannot work together, or the folder holds a run with others.
+        DataError: The folder cannot be written, or its checkpoints cannot be read.
+        StoppedError: The run diverged, was interrupted, or lacks memory, disk or another process.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    torch.manual_seed(key_seed("weights", run.seed))
-    model = MetaFormer(fit_to_data(run.model, data))
+    fabric = start_fabric(run.train, execution)
+    is_first = fabric.global_rank == 0
+    model = first_model(run, data)
+    if is_first:
+        require_writable(folder)
+    # What the loop cannot know of its model and data.
+    asked = {"model": to_dict(run.model), "preparation": to_dict(run.preparation), "weights": run.weights}
+    log = RunLog(execution.loggers if is_first else (), folder, log_steps=execution.log_steps, settings=to_dict(run))
     history: History = {}
-    for result in train(model, data, run.train, seed=run.seed, folder=folder):
-        history = result.history
-        yield result
-    test = evaluate(model, *data.test())
-    save_weights(model, folder / WEIGHTS_FILE, class_names=data.facts.class_names)
-    RunRecord(
+    try:
+        with naming_lost_processes(fabric):
+            for result in train(
+                model,
+                data,
+                run.train,
+                seed=run.seed,
+                folder=folder,
+                settings={"asked": asked},
+                execution=execution,
+                fabric=fabric,
+                stop=stop,
+            ):
+                if isinstance(result, EpochResult):
+                    history = result.history
+                log.write(result)
+                yield result
+            test = _test(model, data, fabric)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        local = local_batch_size(run.train, fabric.world_size)
+        raise OutOfMemoryError(advice(run.train, execution, local)) from None
+    finally:
+        log.close()
+    if not is_first:
+        return
+    best_epoch = 1 + max(range(len(history["epoch"])), key=lambda i: history["validation_accuracy"][i])
+    kept_epoch = best_epoch if run.train.final_weights == "best" else len(history["epoch"])
+    record = RunRecord(
         kind="train",
         name=run.name,
         command=command,
         config=to_dict(run),
         seed=run.seed,
-        metrics=_metrics(history, test) | (costs or {}),
+        metrics=_metrics(history, kept_epoch, test, peak_memory_mib(fabric.device)) | (costs or {}),
         history=history,
         labels={
             "class_names": list(data.facts.class_names),
-            "per_class_accuracy": list(test.per_class_accuracy),
+            "per_class_accuracy": list(test.per_class_accuracy) if test else None,
+            "best_epoch": best_epoch,
+            "execution": to_dict(execution),
+            "num_processes": fabric.world_size,
+            "num_unreadable": len(data.unreadable),
+            "unreadable": [list(pair) for pair in data.unreadable[:NAMED]],
         },
         **provenance(started),
         wall_time_s=time.perf_counter() - clock,
-    ).write(folder)
+    )
+    with naming_disk_errors(f"the result into {folder}", KEPT):
+        _save(model, folder / WEIGHTS_FILE, data)
+        if best_epoch != kept_epoch and (best := Checkpoints(folder).load_best()):
+            model.load_state_dict(best["model"])
+            _save(model, folder / BEST_WEIGHTS_FILE, data)
+        record.write(folder)
     # The record is there: what a resume would need is not needed any more.
-    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    Checkpoints(folder).clear()
 
 
-def _metrics(history: History, test: Evaluation) -> dict[str, Metric]:
-    return {
-        "test_accuracy": Metric(value=test.accuracy, unit="%"),
-        "test_loss": Metric(value=test.loss, unit="nats"),
-        "validation_accuracy": Metric(value=history["validation_accuracy"][-1], unit="%"),
+def _save(model: nn.Module, path: Path, data: DataSource) -> None:
+    names = data.facts.class_names
+    if isinstance(model, MetaFormer):
+        save_weights(model, path, class_names=names)
+    else:
+        write_tensors(model.state_dict(), path, {CLASSES_KEY: json.dumps(names)})
+
+
+def _test(model: nn.Module, data: DataSource, fabric: Any) -> Evaluation | None:
+    if not data.facts.num_test:
+        return None
+    rank, world_size = fabric.global_rank, fabric.world_size
+    return evaluate(model, data.evaluation_batches("test", rank=rank, world_size=world_size), fabric=fabric)
+
+
+def _metrics(history: History, kept_epoch: int, test: Evaluation | None, memory_mib: float) -> dict[str, Metric]:
+    metrics = {
+        # Of the weights that were kept, as the test accuracy is.
+        "validation_accuracy": Metric(value=history["validation_accuracy"][kept_epoch - 1], unit="%"),
         "train_loss": Metric(value=history["train_loss"][-1], unit="nats"),
         "images_per_second": Metric(value=statistics.median(history["images_per_second"]), unit="images/s"),
+        "train_time": Metric(value=history["seconds"][-1], unit="s"),
+        "peak_memory": Metric(value=memory_mib, unit="MiB"),
     }
+    if test is None:
+        return metrics
+    tested = {
+        "test_accuracy": Metric(value=test.accuracy, unit="%"),
+        "test_loss": Metric(value=test.loss, unit="nats"),
+    }
+    return tested | metrics

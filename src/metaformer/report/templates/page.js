@@ -146,10 +146,13 @@
     }
   };
   const curvePlace = places.find((place) => place.dataset.chart.startsWith("curve-"));
-  choose("curve", (name) => {
-    curvePlace.dataset.chart = name;
-    draw(curvePlace);
-  });
+  const scalingPlace = places.find((place) => place.dataset.chart.startsWith("scaling-"));
+  const show = (place) => (name) => {
+    place.dataset.chart = name;
+    draw(place);
+  };
+  choose("curve", show(curvePlace));
+  choose("scaling", show(scalingPlace));
   choose("seeds", (mode) => {
     seedMode = mode;
     draw(curvePlace);
@@ -159,14 +162,54 @@
     button.addEventListener("click", () => {
       const kind = button.dataset.download;
       const values = read(`data-${kind}`);
-      const text = kind === "csv" ? values : JSON.stringify(values, null, 1);
+      const text = typeof values === "string" ? values : JSON.stringify(values, null, 1);
       const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([text], { type: kind === "csv" ? "text/csv" : "application/json" }));
+      link.href = URL.createObjectURL(new Blob([text], { type: typeof values === "string" ? "text/plain" : "application/json" }));
       link.download = button.dataset.file;
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     });
   }
+
+  // A picture for a paper: the chart as it is drawn now, on the page's paper.
+  const studyName = document.querySelector("[data-download]").dataset.file.replace(/-records\.json$/, "");
+  const picture = (place, format) => {
+    const ground = getComputedStyle(root).getPropertyValue("--page").trim();
+    const { data, layout } = place;
+    const size = { width: 900, height: place.offsetHeight || layout.height, scale: format === "png" ? 2 : 1 };
+    return Plotly.toImage({ data, layout: { ...layout, paper_bgcolor: ground, width: size.width } }, { format, ...size });
+  };
+  for (const place of places) {
+    for (const format of ["svg", "png"]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.dataset.picture = format;
+      const title = () => `${place.dataset.chart} ${format.toUpperCase()}`;
+      button.textContent = title();
+      button.addEventListener("click", async () => {
+        const link = document.createElement("a");
+        link.href = await picture(place, format);
+        link.download = `${studyName}-${place.dataset.chart}.${format}`;
+        link.click();
+      });
+      new MutationObserver(() => (button.textContent = title())).observe(place, { attributeFilter: ["data-chart"] });
+      document.getElementById("pictures").append(" ", button);
+    }
+  }
+  // For `metaformer report --export`: every chart, drawn in turn in a place of its own.
+  window.metaformerPictures = async () => {
+    const found = {};
+    for (const name of Object.keys(charts)) {
+      const place = document.createElement("div");
+      place.dataset.chart = name;
+      place.style.width = "900px";
+      document.body.append(place);
+      draw(place, 900);
+      for (const format of ["svg", "png"]) found[`${name}.${format}`] = await picture(place, format);
+      place.remove();
+    }
+    return found;
+  };
 
   let themeOnScreen = root.dataset.theme;
   addEventListener("beforeprint", () => {

@@ -1,0 +1,46 @@
+"""How training images are varied, as a config."""
+
+from dataclasses import dataclass
+
+from metaformer.core.errors import ConfigError, unknown
+
+CROPS = ("resized", "shift", "none")
+FILLS = ("random", "const")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """Geometry, colour and erasing of training images, in that order; each image draws its own.
+
+    Source: arXiv:2111.11418, Sec. 4.1 (through timm's transforms); shift, flip and cutout as in arXiv:1708.04552.
+    """
+
+    crop: str = "resized"  # resized: a random part, resized; shift: the whole image, moved; none
+    scale: tuple[float, float] = (0.08, 1.0)  # area of the part that a resized crop takes
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)  # its width over its height
+    shift_px: int = 4  # how far a shift moves at most, each way; the border is filled by reflection
+    flip: float = 0.5  # probability of a horizontal flip
+    color_jitter: float = 0.4  # left out where auto_augment is given, as in timm
+    auto_augment: str | None = None  # in timm's words, as rand-m9-mstd0.5-inc1
+    interpolation: str = "random"  # of a resized crop: random (bilinear or bicubic), bilinear or bicubic
+    erasing: float = 0.0  # probability that a random rectangle is erased
+    erasing_fill: str = "random"  # random: with one normally distributed number a pixel and channel; const: with 0
+    cutout_px: int = 0  # side of a square at a random place that is set to the mean, in every image; 0: none
+
+    def __post_init__(self) -> None:
+        if self.crop not in CROPS:
+            raise unknown("augmentation.crop", self.crop, CROPS)
+        if self.erasing_fill not in FILLS:
+            raise unknown("augmentation.erasing_fill", self.erasing_fill, FILLS)
+        for name in ("flip", "erasing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"augmentation.{name} is a probability, from 0 to 1; got {getattr(self, name)}.")
+        for name in ("shift_px", "cutout_px", "color_jitter"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"augmentation.{name} must be at least 0; got {getattr(self, name)}.")
+        for name in ("scale", "ratio"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ConfigError(
+                    f"augmentation.{name} must be two numbers above 0, the smaller first; got {low}, {high}."
+                )

@@ -1,0 +1,35 @@
+"""How images become a model's input."""
+
+from dataclasses import dataclass, field
+
+from metaformer.core.errors import ConfigError
+from metaformer.data.augmentation import AugmentationConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What a data source of photographs needs to know of the model and the recipe; generated data ignore it."""
+
+    image_size: tuple[int, int] | None = None  # height and width, in pixels; None: the images' own, if all agree
+    in_chans: int = 3
+    mean: tuple[float, ...] | None = None  # per channel, of pixels in [0, 1]; None: of the training images
+    std: tuple[float, ...] | None = None
+    crop_fraction: float = 1.0  # in evaluation
+    interpolation: str = "bicubic"  # in evaluation
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    validation_fraction: float = 0.1  # of the training images, held out where the source has no validation split
+    max_train_images: int | None = None  # so many of the training images, every class with its share; None: all
+    num_train_images: int | None = None  # images an epoch of a stream that does not say its length
+    num_classes: int | None = None  # of a stream whose classes are numbers, and which does not say how many
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation_fraction < 1:
+            raise ConfigError(
+                f"preparation.validation_fraction must be between 0 and 1; got {self.validation_fraction}."
+            )
+        for name in ("max_train_images", "num_train_images", "num_classes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"preparation.{name} must be at least 1, or None; got {value}.")
+        if (self.mean is None) != (self.std is None):
+            raise ConfigError("preparation.mean and preparation.std go together: give both or neither.")

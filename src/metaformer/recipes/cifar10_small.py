@@ -1,0 +1,56 @@
+"""A small MetaFormer on CIFAR-10, for one laptop and one hour; or five minutes."""
+
+from dataclasses import replace
+
+from metaformer.block.channel_mlp import ChannelMLPConfig
+from metaformer.block.norm import BatchNormConfig
+from metaformer.block.residual import ResidualConfig
+from metaformer.block.token_mixers import PoolingConfig
+from metaformer.data.augmentation import AugmentationConfig
+from metaformer.data.preparation import Preparation
+from metaformer.models.config import DOWNSAMPLING, MetaFormerConfig, PatchEmbeddingConfig
+from metaformer.models.zoo import ZOO
+from metaformer.train.config import TrainConfig
+from metaformer.train.run import Run
+
+SMALL_METAFORMER = MetaFormerConfig(
+    dims=(64, 128, 256),
+    depths=(2, 2, 2),
+    token_mixers=(PoolingConfig(),) * 3,
+    patch_embeddings=(PatchEmbeddingConfig(kernel_size=5, stride=2, padding=2), DOWNSAMPLING, DOWNSAMPLING),
+    norm=BatchNormConfig(),
+    channel_mlp=ChannelMLPConfig(ratio=2.0),
+    residuals=(ResidualConfig(layer_scale_init=1.0),),
+    init_std=None,
+    num_classes=10,
+    image_size=(32, 32),
+)
+AUGMENTATION = AugmentationConfig(crop="shift", shift_px=4, flip=0.5)
+
+
+def cifar10_small(model: str = "") -> Run:
+    """An hour: three stages of two blocks, 32x32 pixels, any token mixer."""
+    return Run(
+        name="cifar10_small",
+        model=ZOO[model] if model else SMALL_METAFORMER,
+        data="",
+        preparation=Preparation(image_size=(32, 32), augmentation=AUGMENTATION),
+        train=TrainConfig(
+            epochs=14,
+            batch_size=256,
+            optimizer="muon",
+            lr=1e-2,
+            min_lr=0.0,
+            warmup_epochs=0.5,
+            momentum=0.95,
+            weight_decay=0.05,
+            label_smoothing=0.1,
+        ),
+        seed=0,
+    )
+
+
+def cifar10_five_minutes(model: str = "") -> Run:
+    """Five minutes: the same with fewer epochs."""
+    hour = cifar10_small(model)
+    return replace(hour, name="cifar10_five_minutes", train=replace(hour.train, epochs=2, warmup_epochs=0.2))

@@ -1,0 +1,29 @@
+"""What happens while a study runs, and who makes it happen."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from metaformer.train.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyEvent:
+    """Something that a person who watches wants to know."""
+
+    kind: str  # "skipped" (was finished before), "started", "epoch", "finished" or "failed"
+    run: Run
+    epoch: int = 0  # how many are done
+    validation_accuracy: float | None = None  # percent
+    images_per_second: float | None = None  # in training
+    reason: str = ""  # why a run failed
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Performs runs side by side. Every run ends in one event, "finished" or "failed", and leaves a record."""
+
+    def perform(self, runs: Sequence[Run], out: Path, *, command: str) -> Generator[StudyEvent, None, None]:
+        """Starts runs in their order; closing the iterator stops those that are under way."""
+        ...

@@ -1,0 +1,148 @@
+"""Runs spread over a Ray cluster; results land in the folder of the machine that asks."""
+
+import logging
+import tempfile
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaformer.core.atomic_write import atomic_path
+from metaformer.core.errors import ConfigError, MissingExtraError
+from metaformer.core.run_record import RUN_FILE
+from metaformer.study.event import StudyEvent
+from metaformer.study.folder import run_folder
+from metaformer.study.worker import perform_run, write_failure
+from metaformer.train.run import Run
+
+# A run whose machine was lost is tried again elsewhere, so many times in all.
+MOST_TRIES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayCluster:
+    """As many runs at once as the cluster has cores, each on one of them (and on a share of a GPU where there are any).
+
+    A machine needs this package and the data, under the same name; it needs no shared disk: a run's files come back
+    through Ray, and are written here, whole, once. A run whose machine is lost starts anew on another.
+    """
+
+    address: str  # of the cluster, as in ray://host:10001 or host:6379; local starts one on this machine
+    num_workers: int | None = None  # runs at once; None: one a core of the cluster
+    num_gpus: float = 0.0  # of a run
+
+    def __post_init__(self) -> None:
+        if self.num_workers is not None and self.num_workers < 1:
+            raise ConfigError(f"workers must be at least 1; got {self.num_workers}.")
+        _ray()
+
+    def perform(self, runs: Sequence[Run], out: Path, *, command: str) -> Generator[StudyEvent, None, None]:
+        """Starts runs in their order; closing the iterator stops those that are under way."""
+        ray = _ray()
+        started_here = not ray.is_initialized()
+        if started_here:
+            _connect(ray, self.address)
+        task = ray.remote(num_cpus=1, num_gpus=self.num_gpus, max_retries=0, num_returns="streaming")(_remote_run)
+        waiting = deque(_Job(run=run) for run in runs)
+        under_way: dict[Any, _Job] = {}
+        try:
+            while waiting or under_way:
+                room = (self.num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))) - len(under_way)
+                for _ in range(min(room, len(waiting))):
+                    job = waiting.popleft()
+                    under_way[task.remote(job.run, command)] = job
+                    if job.num_tries == 0:
+                        yield StudyEvent(kind="started", run=job.run)
+                    job.num_tries += 1
+                ready, _ = ray.wait(list(under_way), num_returns=1, timeout=1.0, fetch_local=False)
+                for stream in ready:
+                    event = _next_event(ray, stream, under_way[stream], out, command)
+                    if event is None:
+                        waiting.append(under_way.pop(stream))
+                        continue
+                    if event.kind in ("finished", "failed"):
+                        del under_way[stream]
+                    yield event
+        finally:
+            for stream in under_way:
+                ray.cancel(stream, force=True)
+            if started_here:
+                ray.shutdown()
+
+
+@dataclass
+class _Job:
+    run: Run
+    num_tries: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError(need="a Ray cluster", extra="ray") from None
+    return ray
+
+
+def _connect(ray: Any, address: str) -> None:
+    options = {} if address == "local" else {"address": address}
+    try:
+        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"no Ray cluster answers at {address!r}: {reason} Start one with: ray start --head") from None
+
+
+def _remote_run(run: Run, command: str) -> Iterator[dict[str, Any]]:
+    """On a machine of the cluster: news of each epoch, then the files."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="metaformer-") as place:
+        folder = Path(place)
+        clock = time.perf_counter()
+        try:
+            yield from perform_run(run, folder, command=command)
+        except Exception as error:
+            yield {
+                "kind": "failed",
+                "reason": f"{type(error).__name__}: {error}",
+                "seconds": time.perf_counter() - clock,
+            }
+            return
+        yield {"kind": "finished", "files": {path.name: path.read_bytes() for path in folder.iterdir()}}
+
+
+def _next_event(ray: Any, stream: Any, job: _Job, out: Path, command: str) -> StudyEvent | None:
+    """What a run says next; None for a run that must be tried again."""
+    try:
+        news = ray.get(next(stream))
+    except StopIteration:
+        return _failed(job, out, command, "the run ended without a word", time.perf_counter() - job.started)
+    # A machine that was lost, or a process on it.
+    except ray.exceptions.RayError as error:
+        if job.num_tries < MOST_TRIES:
+            return None
+        reason = f"lost {MOST_TRIES} times; the last time: {str(error).splitlines()[0]}"
+        return _failed(job, out, command, reason, time.perf_counter() - job.started)
+    if news["kind"] == "failed":
+        return _failed(job, out, command, news["reason"], news["seconds"])
+    if news["kind"] == "finished":
+        _write(news["files"], run_folder(out, job.run))
+        return StudyEvent(kind="finished", run=job.run)
+    return StudyEvent(run=job.run, **news)
+
+
+def _failed(job: _Job, out: Path, command: str, reason: str, seconds: float) -> StudyEvent:
+    write_failure(job.run, out, command, reason=reason, wall_time_s=seconds)
+    return StudyEvent(kind="failed", run=job.run, reason=reason)
+
+
+def _write(files: dict[str, bytes], folder: Path) -> None:
+    """The record comes last: where it is, the run is finished."""
+    for name in sorted(files, key=lambda name: name == RUN_FILE):
+        with atomic_path(folder / name) as temporary:
+            temporary.write_bytes(files[name])

@@ -1,0 +1,141 @@
+"""Claim C11 by measurement: time, memory and parameters of each token mixer against the number of tokens."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaformer.analysis.scaling import (
+    Exponent,
+    SizeCost,
+    Subject,
+    Times,
+    count_exponent,
+    fit_exponent,
+    size_costs,
+    time_round,
+)
+from metaformer.block.site import Site
+from metaformer.block.token_mixers import TokenMixerConfig
+from metaformer.core.configs import to_dict
+from metaformer.core.errors import ConfigError, DataError
+from metaformer.core.machine import provenance
+from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
+from metaformer.models.config import MetaFormerConfig
+from metaformer.models.metaformer import MetaFormer
+from metaformer.study.rounds import clear_rounds, rounds
+
+SCALING = "scaling"  # folder inside that of the study
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingConfig:
+    """What is measured."""
+
+    dim: int = 64  # channels of a mixer on its own
+    sides: tuple[int, ...] = (8, 12, 16, 24, 32, 48, 64)  # of square grids, in tokens; in a model, of the first stage
+    batch_size: int = 1
+    num_rounds: int = 5
+    seconds: float = 0.05  # of timing, at each size in each round
+
+    def __post_init__(self) -> None:
+        if not self.sides or min(self.sides) < 2 or list(self.sides) != sorted(set(self.sides)):
+            raise ConfigError(f"ScalingConfig.sides must rise from 2 tokens on; got {', '.join(map(str, self.sides))}.")
+        for name in ("dim", "batch_size", "num_rounds"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"ScalingConfig.{name} must be at least 1; got {getattr(self, name)}.")
+
+
+def mixer_subject(name: str, mixer: TokenMixerConfig, config: ScalingConfig) -> Subject:
+    """A token mixer on its own."""
+    return Subject(name=name, level="mixer", build=partial(_mixer, mixer, config))
+
+
+def model_subject(name: str, model: MetaFormerConfig, config: ScalingConfig) -> Subject:
+    """A whole model, built for each size."""
+    return Subject(name=name, level="model", build=partial(_model, model, config))
+
+
+def _mixer(mixer: TokenMixerConfig, config: ScalingConfig, side: int) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    module = mixer.build(Site(config.dim, (side, side), 0, 0))
+    return module, torch.randn(config.batch_size, config.dim, side, side)
+
+
+def _model(model: MetaFormerConfig, config: ScalingConfig, side: int) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    size = max(side * model.patch_embeddings[0].stride, model.total_stride)
+    sized = replace(model, image_size=(size, size), num_classes=10)
+    return MetaFormer(sized), torch.randn(config.batch_size, sized.in_chans, size, size)
+
+
+def measure_scaling(
+    subjects: Sequence[Subject], config: ScalingConfig, *, out: Path, command: str, settings: Mapping[str, Any]
+) -> Iterator[tuple[int, int]]:
+    """Measures what is not measured yet and writes the record; yields (rounds done, rounds in all).
+
+    Args:
+        subjects: What is measured.
+        config: How.
+        out: Folder of the study; the record lies in `scaling/` there.
+        command: The command that measures again.
+        settings: What the subjects are made of; a record of other settings is measured again.
+    """
+    folder = out / SCALING
+    asked = {"scaling": to_dict(config), **settings}
+    if is_measured(folder, asked):
+        yield config.num_rounds, config.num_rounds
+        return
+    clock = time.perf_counter()
+    times: dict[tuple[str, str], list[Times]] = {(one.level, one.name): [] for one in subjects}
+    measure: Callable[[], Any] = partial(time_round, subjects, config.sides, seconds=config.seconds)
+    for number, rows in rounds(folder, asked, config.num_rounds, measure):
+        for key, by_size in times.items():
+            by_size.append({size: ms for level, name, size, ms in rows if (level, name) == key})
+        yield number + 1, config.num_rounds
+    series = [_series(one, size_costs(one, config.sides), times[one.level, one.name]) for one in subjects]
+    seconds = time.perf_counter() - clock
+    RunRecord(
+        kind="scaling",
+        name="scaling",
+        command=command,
+        config=asked,
+        seed=None,
+        metrics={"wall_time": Metric(value=seconds, unit="s")},
+        labels={"series": series, "num_threads": 1, "batch_size": config.batch_size},
+        **provenance(),
+        wall_time_s=seconds,
+    ).write(folder)
+    clear_rounds(folder)
+
+
+def is_measured(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether the folder holds a record of these settings."""
+    if not (folder / RUN_FILE).is_file():
+        return False
+    try:
+        return read_run_record(folder).config == settings
+    except DataError:
+        return False
+
+
+def _series(subject: Subject, costs: Sequence[SizeCost], times: Sequence[Times]) -> dict[str, Any]:
+    exponent = fit_exponent(times)
+    return {
+        "name": subject.name,
+        "level": subject.level,
+        "points": [asdict(cost) | {"times_ms": [by_size[cost.num_tokens] for by_size in times]} for cost in costs],
+        "time_exponent": _plain(exponent),
+        "macs_exponent": count_exponent({cost.num_tokens: cost.macs for cost in costs}),
+        "params_exponent": count_exponent({cost.num_tokens: cost.params for cost in costs}),
+        "memory_exponent": count_exponent({cost.num_tokens: cost.memory_mib for cost in costs}),
+    }
+
+
+def _plain(exponent: Exponent | None) -> dict[str, Any] | None:
+    return None if exponent is None else asdict(exponent) | {"fitted_tokens": list(exponent.fitted_tokens)}

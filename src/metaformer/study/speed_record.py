@@ -1,0 +1,104 @@
+"""How fast each variant's model answers, and how much memory it needs: measured side by side, after the training."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaformer.analysis.timing import inference_memory_mib, latency_ms
+from metaformer.core.configs import to_dict
+from metaformer.core.errors import ConfigError
+from metaformer.core.machine import provenance
+from metaformer.core.run_record import Metric, RunRecord
+from metaformer.data.source import DataSource
+from metaformer.models.timm_model import build_model
+from metaformer.study.config import StudyConfig, Variant
+from metaformer.study.rounds import clear_rounds, rounds
+from metaformer.study.scaling_record import is_measured
+from metaformer.train.run import fit_to_data
+
+SPEED = "speed"  # folder inside that of the study
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedConfig:
+    """What is measured: inference on one thread."""
+
+    batch_size: int = 1
+    num_rounds: int = 5
+    seconds: float = 0.1  # of timing, for each variant in each round
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "num_rounds"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"SpeedConfig.{name} must be at least 1; got {getattr(self, name)}.")
+
+
+def measure_speed(
+    study: StudyConfig, data: DataSource, config: SpeedConfig, *, out: Path, command: str
+) -> Iterator[tuple[int, int]]:
+    """Measures what is not measured yet and writes the record; yields (rounds done, rounds in all).
+
+    A variant whose model cannot be built is left out: its runs say why.
+    """
+    folder = out / SPEED
+    models = {variant.name: to_dict(variant)["model"] for variant in study.variants}
+    asked: dict[str, Any] = {"speed": to_dict(config), "data": study.data, "models": models}
+    if is_measured(folder, asked):
+        yield config.num_rounds, config.num_rounds
+        return
+    clock = time.perf_counter()
+    subjects = _subjects(study.variants, data, config)
+    times: dict[str, list[float]] = {name: [] for name, _, _ in subjects}
+    for number, by_name in rounds(folder, asked, config.num_rounds, partial(_round, subjects, config)):
+        for name, ms in by_name.items():
+            times[name].append(ms)
+        yield number + 1, config.num_rounds
+    seconds = time.perf_counter() - clock
+    RunRecord(
+        kind="speed",
+        name="speed",
+        command=command,
+        config=asked,
+        seed=None,
+        metrics={"wall_time": Metric(value=seconds, unit="s")},
+        labels={
+            "batch_size": config.batch_size,
+            "num_threads": 1,
+            "variants": [
+                {"name": name, "latency_ms": _spread(times[name]), "memory_mib": inference_memory_mib(module, x)}
+                for name, module, x in subjects
+            ],
+        },
+        **provenance(),
+        wall_time_s=seconds,
+    ).write(folder)
+    clear_rounds(folder)
+
+
+def _subjects(
+    variants: Sequence[Variant], data: DataSource, config: SpeedConfig
+) -> list[tuple[str, nn.Module, Tensor]]:
+    x = torch.randn(config.batch_size, data.facts.in_chans, *data.facts.image_size)
+    found = []
+    for variant in variants:
+        try:
+            model = build_model(fit_to_data(variant.model, data)).eval()
+        except ConfigError:
+            continue
+        found.append((variant.name, model, x))
+    return found
+
+
+def _round(subjects: Sequence[tuple[str, nn.Module, Tensor]], config: SpeedConfig) -> dict[str, float]:
+    return {name: latency_ms(module, x, seconds=config.seconds) for name, module, x in subjects}
+
+
+def _spread(times: Sequence[float]) -> dict[str, float]:
+    return {"median": median(times), "low": min(times), "high": max(times)}

@@ -1,0 +1,58 @@
+"""Where the first number that is none came from."""
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaformer.core.errors import StoppedError
+
+
+class DivergedError(StoppedError):
+    """The loss or a weight is no longer a finite number."""
+
+
+@torch.no_grad()
+def first_non_finite(model: nn.Module, images: Tensor, fabric: Any = None) -> str:
+    """Names, in the order of the forward pass, the first layer with a weight or an output that is not finite."""
+    # The forward pass runs all the same: batch norm may wait for this process in another one.
+    found = [] if torch.isfinite(images).all() else ["the images of the batch are not finite"]
+    handles = []
+    for name, module in model.named_modules():
+        if not any(module.children()):
+            handles.append(module.register_forward_hook(_note(name, found)))
+    try:
+        if fabric is None:
+            model(images)
+        else:
+            with fabric.autocast():
+                model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if found:
+        return found[0]
+    name = non_finite_parameter(model)
+    return f"{name} is not finite" if name else "every layer is finite: the loss alone is not"
+
+
+def non_finite_parameter(model: nn.Module) -> str | None:
+    """The first parameter, or running statistic of a batch norm, that holds a number that is not finite."""
+    statistics = ((name, value) for name, value in model.named_buffers() if "running_" in name)
+    values = itertools.chain(model.named_parameters(), statistics)
+    return next((name for name, value in values if not torch.isfinite(value).all()), None)
+
+
+def _note(name: str, found: list[str]) -> Any:
+    def hook(module: nn.Module, _inputs: Any, output: Any) -> None:
+        if found:
+            return
+        for part, value in module.named_parameters(recurse=False):
+            if not torch.isfinite(value).all():
+                found.append(f"{name}.{part} is not finite")
+                return
+        if isinstance(output, Tensor) and not torch.isfinite(output).all():
+            found.append(f"the output of {name} is not finite")
+
+    return hook

@@ -1,0 +1,121 @@
+"""Learning rates of their own, in real worker processes."""
+
+from dataclasses import replace
+
+import pytest
+
+from metaformer.core.errors import ConfigError
+from metaformer.core.run_record import RUN_FILE, read_run_record
+from metaformer.study.local_processes import LocalProcesses
+from metaformer.study.runner import run_study
+from metaformer.study.tuning import (
+    TUNED,
+    TUNING,
+    TUNING_SEED,
+    TuneConfig,
+    _choice,
+    tune_study,
+    tuned,
+    tuning_runs,
+)
+
+TWO = LocalProcesses(num_workers=2)
+
+
+def tune(study, out, **options):
+    return list(tune_study(study, TuneConfig(**options), out=out, command="metaformer test", executor=TWO))
+
+
+def test_the_grid_is_around_the_recipe_with_another_seed_and_fewer_epochs(study):
+    recipe = replace(study.train, epochs=10, warmup_epochs=2.0)
+    grid = tuning_runs(replace(study, train=recipe), TuneConfig(factors=(2.0, 0.5), epochs_share=0.5))
+    runs = list(grid["identity"].values())
+    assert [run.train.lr for run in runs] == [0.0005, 0.002]
+    assert {(run.train.epochs, run.train.warmup_epochs, run.seed) for run in runs} == {(5, 1.0, TUNING_SEED)}
+    assert [run.name for run in runs] == ["identity-lr0.0005", "identity-lr0.002"]
+    assert TUNING_SEED not in study.seeds
+
+
+def test_a_variant_with_a_recipe_of_its_own_is_tuned_around_that(study):
+    own = replace(study.train, lr=0.1)
+    rows = (study.variants[0], replace(study.variants[1], train=own))
+    grid = tuning_runs(replace(study, variants=rows), TuneConfig(factors=(1.0,)))
+    assert (grid["pooling"][1.0].train.lr, grid["identity"][1.0].train.lr) == (0.001, 0.1)
+
+
+def test_a_study_with_the_seed_of_the_tuning_is_refused(study):
+    with pytest.raises(ConfigError, match=f"^seeds must leave out {TUNING_SEED}"):
+        tuning_runs(replace(study, seeds=(0, TUNING_SEED)), TuneConfig())
+
+
+@pytest.mark.parametrize("factors", [(), (1.0, 1.0), (0.0, 1.0)], ids=str)
+def test_factors_that_cannot_be_are_refused(factors):
+    with pytest.raises(ConfigError, match=r"^TuneConfig\.factors must be different numbers above 0"):
+        TuneConfig(factors=factors)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
+def test_a_share_of_epochs_that_cannot_be_is_refused(share):
+    with pytest.raises(ConfigError, match=r"^TuneConfig\.epochs_share must be above 0 and at most 1"):
+        TuneConfig(epochs_share=share)
+
+
+def test_tuning_picks_the_best_rate_on_validation_and_goes_on_where_it_stopped(study, tmp_path):
+    out = tmp_path / "tiny"
+    factors = (0.01, 8.0)
+    first = tune_study(study, TuneConfig(factors=factors), out=out, command="", executor=TWO)
+    assert next(event for event in first if event.kind == "finished")
+    first.close()
+    finished = len(list((out / TUNING).glob(f"*/*/{RUN_FILE}")))
+    assert 1 <= finished < 4
+    assert not (out / TUNING / RUN_FILE).exists()
+    events = tune(study, out, factors=factors)
+    assert sum(event.kind == "skipped" for event in events) == finished
+    record = read_run_record(out / TUNING)
+    assert (record.kind, record.seed, record.labels["split"]) == ("tuning", TUNING_SEED, "validation")
+    for row in record.labels["variants"]:
+        assert row["rates"] == [1e-05, 0.008]
+        low, high = row["validation_accuracy"]
+        assert row["lr"] == (0.008 if high > low else 1e-05)
+        assert row["at_edge"]
+        # One epoch at a hundredth of the rate learns next to nothing.
+        assert high > low
+    assert [variant.train.lr for variant in tuned(study, out).variants] == [0.008, 0.008]
+    assert all(event.kind == "skipped" for event in tune(study, out, factors=factors))
+
+
+def test_a_variant_that_cannot_be_trained_keeps_the_recipe(broken_study, tmp_path):
+    out = tmp_path / "tiny"
+    tune(replace(broken_study, variants=broken_study.variants[2:], base="broken"), out, factors=(1.0, 2.0))
+    (row,) = read_run_record(out / TUNING).labels["variants"]
+    assert (row["failed"], row["at_edge"], row["lr"]) == (True, False, 0.001)
+    assert row["validation_accuracy"] == [None, None]
+
+
+def test_of_equal_accuracies_the_lower_loss_wins(study, tmp_path, monkeypatch):
+    outcomes = {0.5: (90.0, -0.4), 1.0: (90.0, -0.3), 2.0: (90.0, -0.5)}
+    by_factor = tuning_runs(study, TuneConfig(factors=tuple(outcomes)))["pooling"]
+    by_lr = {run.train.lr: outcomes[factor] for factor, run in by_factor.items()}
+    monkeypatch.setattr("metaformer.study.tuning._outcome", lambda run, folder: by_lr[run.train.lr])
+    choice = _choice(study.variants[0], study, by_factor, tmp_path)
+    assert (choice["lr"], choice["at_edge"]) == (0.001, False)
+
+
+def test_a_run_of_other_settings_is_not_taken_over(study, tmp_path):
+    one = replace(study, seeds=(0,), variants=study.variants[:1])
+    list(run_study(one, out=tmp_path / "one", command=""))
+    other = replace(one, train=replace(one.train, lr=0.5))
+    events = list(run_study(other, out=tmp_path / "other", command="", adopt_from=tmp_path / "one"))
+    assert [event.kind for event in events if event.kind != "epoch"] == ["started", "finished"]
+
+
+def test_runs_at_the_recipes_rate_are_shared_and_not_repeated(study, tmp_path):
+    out = tmp_path / "tiny"
+    one = replace(study, seeds=(0,), variants=study.variants[:1])
+    list(run_study(one, out=out, command=""))
+    tune(one, out, factors=(1.0,))
+    events = list(run_study(tuned(one, out), out=out / TUNED, command="", executor=TWO, adopt_from=out))
+    assert [event.kind for event in events] == ["skipped"]
+    place = "pooling/seed0"
+    assert read_run_record(out / TUNED).kind == "study"
+    assert (out / TUNED / place / RUN_FILE).read_bytes() == (out / place / RUN_FILE).read_bytes()
