@@ -7,8 +7,8 @@ from rich.console import Console
 
 from metaformer.cli.study_progress import Progress, clock, watch
 from metaformer.recipes.study_quick import study_quick
-from metaformer.study.folder import plan
 from metaformer.study.event import StudyEvent
+from metaformer.study.folder import plan
 from metaformer.train.config import TrainConfig
 
 STUDY = replace(study_quick(), train=TrainConfig(epochs=10), seeds=(0, 1))

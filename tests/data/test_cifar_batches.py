@@ -92,7 +92,7 @@ def test_damaged_batches_are_one_line(cifar10, content, message):
     with pytest.raises(DataError, match=message):
         open_images(f"cifar10:{cifar10}")
     (cifar10 / FOLDER / "test_batch").unlink()
-    with pytest.raises(DataError, match="cannot read CIFAR-10 in .*No such file"):
+    with pytest.raises(DataError, match=r"cannot read CIFAR-10 in .*No such file"):
         open_images(f"cifar10:{cifar10}")
 
 

@@ -79,7 +79,7 @@ def test_mean_and_standard_deviation_as_given(made):
     settings = Preparation(augmentation=PLAIN, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     facts = open_data(made("folder"), settings).facts
     assert (facts.mean, facts.std) == (settings.mean, settings.std)
-    with pytest.raises(ConfigError, match="mean and preparation.std go together"):
+    with pytest.raises(ConfigError, match=r"mean and preparation\.std go together"):
         Preparation(mean=(0.5,) * 3)
 
 

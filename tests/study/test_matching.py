@@ -5,8 +5,8 @@ import pytest
 from metaformer.block.token_mixers import AttentionConfig, DepthwiseConvConfig, SeparableConvConfig, SpatialMLPConfig
 from metaformer.core.errors import ConfigError
 from metaformer.data.sources import open_data
-from metaformer.models.timm_model import TimmModelConfig
 from metaformer.models.config import DOWNSAMPLING
+from metaformer.models.timm_model import TimmModelConfig
 from metaformer.recipes.study_quick import TINY_POOLFORMER
 from metaformer.study.config import StudyConfig, Variant
 from metaformer.study.matching import NEAR, TOLERANCE, cost_of, matched
@@ -115,5 +115,7 @@ def test_what_costs_the_same_is_not_changed_again(after, data):
 
 
 def test_an_unknown_measure_names_the_known(wide_study, data):
-    with pytest.raises(ConfigError, match=r"^unknown measure to match 'mac'\. Did you mean 'macs'\? Known: params, macs"):
+    with pytest.raises(
+        ConfigError, match=r"^unknown measure to match 'mac'\. Did you mean 'macs'\? Known: params, macs"
+    ):
         matched(wide_study, "mac", data)

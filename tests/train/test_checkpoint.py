@@ -161,7 +161,7 @@ def test_the_best_weights_come_back_and_are_cleared_with_the_rest(tmp_path):
 
 def test_damaged_best_weights_are_refused(tmp_path):
     (tmp_path / "best.pt").write_bytes(b"damaged")
-    with pytest.raises(DataError, match="^cannot read the checkpoint"):
+    with pytest.raises(DataError, match=r"^cannot read the checkpoint"):
         Checkpoints(tmp_path).load_best()
 
 

@@ -96,7 +96,7 @@ def test_no_weights_that_are_not_finite_are_ever_saved(
     monkeypatch.setattr(torch.optim.SGD, "step", break_a_weight)
     config = replace(short, optimizer="momentum", final_weights="best")
     execution = Execution(checkpoint_steps=checkpoint_steps, keep_checkpoints=100)
-    with pytest.raises(DivergedError, match="is not finite$"):
+    with pytest.raises(DivergedError, match=r"is not finite$"):
         list(train(MetaFormer(tiny), stripes, config, seed=0, folder=tmp_path, execution=execution))
     files = list(tmp_path.glob("*.pt"))
     for path in files:

@@ -87,7 +87,7 @@ def test_a_kill_in_the_middle_of_an_epoch_changes_nothing(tmp_path):
 def test_a_signal_saves_says_one_line_and_changes_nothing(tmp_path, number):
     options = with_checkpoints(SETUPS["lamb, parts"], log_steps=1)
     finish(tmp_path / "undisturbed", options)
-    place, rest, code = disturb(tmp_path / "run", options | {"pause_s": 0.1}, num_lines=7, delay_s=0.05, number=number)
+    _, rest, code = disturb(tmp_path / "run", options | {"pause_s": 0.1}, num_lines=7, delay_s=0.05, number=number)
     assert code == 128 + number
     last = rest.splitlines()[-1]
     assert last.startswith("stopped: stopped after epoch 2, step ")
@@ -102,17 +102,18 @@ def test_a_signal_saves_says_one_line_and_changes_nothing(tmp_path, number):
 def test_twenty_kills_at_random_moments_change_nothing(tmp_path, capsys):
     choose = random.Random(0)
     log = []
+    for name, options in SETUPS.items():
+        finish(tmp_path / name, with_checkpoints(options, log_steps=1))
     for number in range(20):
         name = list(SETUPS)[number % len(SETUPS)]
         options = with_checkpoints(SETUPS[name], checkpoint_steps=choose.choice([1, 2, 3]), log_steps=1)
-        undisturbed, folder = tmp_path / f"undisturbed {number}", tmp_path / f"run {number}"
-        finish(undisturbed, options)
+        folder = tmp_path / f"run {number}"
         # Between the first step and the last, at any moment of a step or of writing.
         num_lines, delay_s = choose.randint(0, 13), choose.random() * 0.05
         place, _, code = disturb(folder, options | {"pause_s": 0.01}, num_lines=num_lines, delay_s=delay_s)
         saved = sorted(path.name for path in folder.glob("checkpoint-*.pt")) if folder.exists() else []
         finish(folder, options)
-        expect_same(undisturbed, folder)
+        expect_same(tmp_path / name, folder)
         end = "killed" if code == -signal.SIGKILL else "had ended"
         newest = saved[-1] if saved else "none"
         log.append(f"{number + 1:2} {name:26} {end} after epoch {place[0]}, step {place[1]}; newest: {newest}")

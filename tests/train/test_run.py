@@ -9,11 +9,12 @@ from metaformer.core.configs import from_dict
 from metaformer.core.run_record import RUN_FILE, Metric, read_run_record
 from metaformer.models.create import create_model
 from metaformer.models.weights import WEIGHTS_FILE, read_weights
+from metaformer.train import loop
 from metaformer.train.checkpoint import Checkpoints
 from metaformer.train.divergence import DivergedError
 from metaformer.train.evaluation import evaluate
 from metaformer.train.loop import EpochResult
-from metaformer.train.run import Run, fit_to_data, perform
+from metaformer.train.run import BEST_WEIGHTS_FILE, Run, fit_to_data, perform
 from metaformer.train.run_log import LOG_FILE
 
 
@@ -32,7 +33,8 @@ def done(run, stripes, tmp_path):
 
 def test_it_leaves_a_record_and_weights_and_no_checkpoint(done):
     folder, results = done
-    assert sorted(path.name for path in folder.iterdir()) == [LOG_FILE, WEIGHTS_FILE, RUN_FILE]
+    best = {BEST_WEIGHTS_FILE} if read_run_record(folder).labels["best_epoch"] < 2 else set()
+    assert {path.name for path in folder.iterdir()} == {LOG_FILE, WEIGHTS_FILE, RUN_FILE} | best
     assert [result.epoch for result in results] == [1, 2]
 
 
@@ -122,3 +124,24 @@ def test_a_run_that_diverges_leaves_no_record(run, stripes, tmp_path):
     with pytest.raises(DivergedError):
         list(perform(wild, stripes, tmp_path, command=""))
     assert not (tmp_path / RUN_FILE).exists()
+
+
+@pytest.mark.parametrize("final_weights", ["best", "last"])
+def test_the_best_weights_are_kept_beside_the_last_or_instead(run, stripes, tmp_path, monkeypatch, final_weights):
+    plain = loop.evaluate
+    accuracies = iter([50.0, 90.0, 70.0, 60.0])
+
+    def judge(model, batches, *, fabric=None):
+        return replace(plain(model, batches, fabric=fabric), accuracy=next(accuracies))
+
+    monkeypatch.setattr(loop, "evaluate", judge)
+    recipe = replace(run.train, epochs=4, final_weights=final_weights)
+    list(perform(replace(run, train=recipe), stripes, tmp_path, command=""))
+    record = read_run_record(tmp_path)
+    assert record.labels["best_epoch"] == 2
+    # The figure belongs to the weights that the folder gives.
+    assert record.metrics["validation_accuracy"].value == (90 if final_weights == "best" else 60)
+    assert (tmp_path / BEST_WEIGHTS_FILE).exists() is (final_weights == "last")
+    loss = evaluate(create_model(run.model, weights=tmp_path), stripes.evaluation_batches("validation")).loss
+    epoch = 2 if final_weights == "best" else 4
+    assert loss == pytest.approx(record.history["validation_loss"][epoch - 1], rel=1e-5)

@@ -109,7 +109,7 @@ def test_a_signal_during_evaluation_stops_after_the_epoch(tiny, stripes, recipe,
 
     monkeypatch.setattr(loop, "evaluate", judge)
     results = train(MetaFormer(tiny), stripes, recipe, seed=0, folder=tmp_path, stop=lambda: signal_number)
-    with pytest.raises(InterruptedRunError, match="^stopped after epoch 1; saved: the same command goes on there$"):
+    with pytest.raises(InterruptedRunError, match=r"^stopped after epoch 1; saved: the same command goes on there$"):
         list(results)
     assert (Checkpoints(tmp_path).load()["epoch"], Checkpoints(tmp_path).load()["step"]) == (1, 0)
 

@@ -3,11 +3,10 @@
     python training_process.py FOLDER OPTIONS
 
 OPTIONS is JSON: "recipe" and "execution" replace fields of the configs, "norm" names the norm, "die" is [rank, step] at
-which a process kills itself, "limit" the size in bytes above which no file can be written.
+which a process kills itself, "limit" the size in bytes above which no file can be written, "poison" the place in each
+epoch's order of an image that is not a number.
 Prints a line for each step that is done, and at the end one word: done.
 """
-
-# ruff: noqa: T201 (the parent reads what it prints)
 
 import json
 import os
@@ -33,6 +32,24 @@ from metaformer.train.mixing import MixingConfig
 from metaformer.train.run import Run, perform
 
 
+def say(line: str) -> None:
+    """One write: lines of several processes must not mix."""
+    os.write(1, f"{line}\n".encode())
+
+
+class PoisonedStripes(Stripes):
+    """One image of each epoch is not a number."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__()
+        self.place = place
+
+    def train_epoch(self, *, seed, epoch):
+        images, labels = super().train_epoch(seed=seed, epoch=epoch)
+        images[self.place] = float("nan")
+        return images, labels
+
+
 def main(folder: Path, options: dict) -> int:
     torch.set_num_threads(1)
     recipe = dict(options.get("recipe", {}))
@@ -46,27 +63,28 @@ def main(folder: Path, options: dict) -> int:
     run = Run(name="run", model=model, data="stripes", train=config, seed=options.get("seed", 0))
     execution = Execution(**options.get("execution", {}))
     rank = int(os.environ.get("RANK", "0"))
+    data = PoisonedStripes(options["poison"]) if "poison" in options else Stripes()
     if limit := options.get("limit"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     with Interruption() as interruption:
         try:
             for result in perform(
-                run, Stripes(), folder, command="test", execution=execution, stop=lambda: interruption.signal_number
+                run, data, folder, command="test", execution=execution, stop=lambda: interruption.signal_number
             ):
                 if not isinstance(result, StepResult):
                     continue
-                print(f"{rank} {result.epoch} {result.step} {result.loss!r}", flush=True)
+                say(f"{rank} {result.epoch} {result.step} {result.loss!r}")
                 if options.get("die") == [rank, result.epoch * result.steps_per_epoch + result.step]:
                     os.kill(os.getpid(), signal.SIGKILL)
                 time.sleep(options.get("pause_s", 0.0))
         except InterruptedRunError as stopped:
-            print(f"stopped: {stopped}", flush=True)
+            say(f"stopped: {stopped}")
             return 128 + stopped.signal_number
         except (StoppedError, ConfigError) as error:
-            print(f"error {rank}: {error}", flush=True)
+            say(f"error {rank}: {error}")
             return 1
-    print("done", flush=True)
+    say("done")
     return 0
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from metaformer.analysis.cost import profile
-from metaformer.analysis.timing import inference_memory_mib, latency_ms
+from metaformer.analysis.timing import Timing, inference_memory_mib, time_calls
 
 # A size counts where it takes so many times as long as the smallest: below, fixed overhead is a share of the time.
 OVER_OVERHEAD = 4.0
@@ -51,7 +51,7 @@ class Exponent:
 
 def time_round(
     subjects: Iterable[Subject], sides: Sequence[int], *, seconds: float
-) -> list[tuple[str, str, int, float]]:
+) -> list[tuple[str, str, int, Timing]]:
     """Times every subject at every size once, one after the other, so that a slow moment of the machine hits all.
 
     Args:
@@ -60,13 +60,13 @@ def time_round(
         seconds: How long each is timed at each size, about.
 
     Returns:
-        Level, name, number of tokens, milliseconds of a forward pass.
+        Level, name, number of tokens, time of a forward pass.
     """
     rows = []
     for side in sides:
         for subject in subjects:
             module, x = subject.build(side)
-            rows.append((subject.level, subject.name, side * side, latency_ms(module.eval(), x, seconds=seconds)))
+            rows.append((subject.level, subject.name, side * side, time_calls(module.eval(), x, seconds=seconds)))
     return rows
 
 
@@ -112,7 +112,7 @@ def fit_exponent(rounds: Sequence[Times]) -> Exponent | None:
     return Exponent(value=median(slopes), low=min(slopes), high=max(slopes), fitted_tokens=tuple(fitted))
 
 
-def count_exponent(counts: Mapping[int, float]) -> float | None:
+def count_exponent(counts: Mapping[int, float | int]) -> float | None:
     """The exponent of something counted, through the largest three sizes; None where it is zero."""
     largest = dict(sorted(counts.items())[-NUM_FITTED:])
     if len(largest) < NUM_FITTED or min(largest.values()) <= 0:
@@ -121,7 +121,7 @@ def count_exponent(counts: Mapping[int, float]) -> float | None:
     return slope(largest) if len(set(largest.values())) > 1 else 0.0
 
 
-def slope(values: Mapping[int, float]) -> float:
+def slope(values: Mapping[int, float | int]) -> float:
     """The slope of log value over log size, by least squares."""
     points = torch.tensor([(log(size), log(value)) for size, value in values.items()], dtype=torch.float64)
     centred = points - points.mean(dim=0)

@@ -1,6 +1,7 @@
 """How long a call takes, and how much memory it holds at most."""
 
 import time
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -14,13 +15,22 @@ FEWEST_CALLS, MOST_CALLS = 3, 10_000
 MIB = 2**20
 
 
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How long a call takes, and how undisturbed that was."""
+
+    latency_ms: float  # median over calls
+    wall_s: float  # all calls together
+    cpu_s: float  # of that, the calling thread was at work; on one thread of an idle machine the two are equal
+
+
 @torch.no_grad()
-def latency_ms(module: nn.Module, x: Tensor, *, seconds: float = 0.05) -> float:
-    """The median time of a forward pass, of as many as fit into `seconds`, three at least."""
+def time_calls(module: nn.Module, x: Tensor, *, seconds: float = 0.05) -> Timing:
+    """Times forward passes: as many as fit into `seconds`, three at least."""
     for _ in range(WARM_UP_CALLS):
         module(x)
     times: list[float] = []
-    spent = 0.0
+    spent, cpu = 0.0, time.thread_time()
     while len(times) < FEWEST_CALLS or (spent < seconds and len(times) < MOST_CALLS):
         _wait_for(x)
         start = time.perf_counter()
@@ -28,7 +38,7 @@ def latency_ms(module: nn.Module, x: Tensor, *, seconds: float = 0.05) -> float:
         _wait_for(x)
         times.append(time.perf_counter() - start)
         spent += times[-1]
-    return 1000 * median(times)
+    return Timing(latency_ms=1000 * median(times), wall_s=spent, cpu_s=time.thread_time() - cpu)
 
 
 @torch.no_grad()

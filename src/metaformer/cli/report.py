@@ -7,6 +7,7 @@ import tyro
 from rich.console import Console
 
 from metaformer.core.errors import ConfigError
+from metaformer.core.run_record import RUN_FILE, read_run_record
 from metaformer.report.claims import is_tested, judge_claims
 from metaformer.report.claims_table import claims_rich_table
 from metaformer.report.export_files import export as export_files
@@ -15,6 +16,7 @@ from metaformer.report.page import claims_sentence, write_comparison, write_page
 from metaformer.report.records import Study, load_study
 from metaformer.report.summary import headline, summarize
 from metaformer.report.table import rich_table
+from metaformer.report.training_page import write_training_page
 
 
 def report(
@@ -24,16 +26,20 @@ def report(
     *,
     export: Path | None = None,
 ) -> int:
-    """Makes the table and the page of a study again; reads nothing but its run records.
+    """Makes the page of a study, or of trainings, again; reads nothing but run records.
 
     With a second folder it compares two studies: rows of the same settings join their runs, others stand side by side.
 
     Args:
-        folder: What '--out' named, for instance runs/quick.
-        other: Another study.
+        folder: What '--out' named: a study, as runs/quick, or a training.
+        other: Another study, or another training.
         export: A folder for the table and the claims as CSV, Markdown and LaTeX, and the charts as SVG and PNG.
     """
     console = Console()
+    if _is_training(folder):
+        page = write_training_page([folder] if other is None else [folder, other])
+        console.print(f"page: {page.resolve()}", soft_wrap=True, highlight=False)
+        return 0
     if other is None:
         study = show_report(console, folder)
     else:
@@ -48,6 +54,10 @@ def report(
     if why_none:
         console.print(f"no pictures: {why_none}.", soft_wrap=True, highlight=False)
     return 1 if why_none else 0
+
+
+def _is_training(folder: Path) -> bool:
+    return (folder / RUN_FILE).is_file() and read_run_record(folder).kind == "train"
 
 
 def show_report(console: Console, folder: Path) -> Study:

@@ -15,7 +15,7 @@ from metaformer.block.token_mixers import TOKEN_MIXERS
 from metaformer.cli.parsing import UsageError
 from metaformer.cli.train_progress import watch_training
 from metaformer.core.configs import parse_configs, to_dict
-from metaformer.core.errors import ConfigError, StoppedError
+from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError
 from metaformer.core.run_record import RUN_FILE, read_run_record
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
@@ -222,9 +222,18 @@ def _say_result(out: Path, source: DataSource) -> None:
         f"\n{tested}validation {metrics['validation_accuracy'].value:.2f}%, best epoch {record.labels['best_epoch']}, "
         f"{metrics['train_time'].value / 60:.1f} minutes\n"
         f"folder: {out.resolve()}\n"
+        f"{_page(out)}"
         f"next:   metaformer predict {out} IMAGE..., metaformer evaluate {out} --data DATA"
     )
     _say_unreadable(source)
+
+
+def _page(out: Path) -> str:
+    try:
+        from metaformer.report.training_page import write_training_page
+    except MissingExtraError:
+        return ""
+    return f"page:   {write_training_page([out]).resolve()}\n"
 
 
 def _first_line(recipe: Callable[..., Run]) -> str:

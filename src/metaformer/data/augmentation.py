@@ -6,6 +6,7 @@ from metaformer.core.errors import ConfigError, unknown
 
 CROPS = ("resized", "shift", "none")
 FILLS = ("random", "const")
+INTERPOLATIONS = ("random", "bilinear", "bicubic")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class AugmentationConfig:
             raise unknown("augmentation.crop", self.crop, CROPS)
         if self.erasing_fill not in FILLS:
             raise unknown("augmentation.erasing_fill", self.erasing_fill, FILLS)
+        if self.interpolation not in INTERPOLATIONS:
+            raise unknown("augmentation.interpolation", self.interpolation, INTERPOLATIONS)
         for name in ("flip", "erasing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"augmentation.{name} is a probability, from 0 to 1; got {getattr(self, name)}.")

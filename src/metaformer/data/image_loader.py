@@ -1,7 +1,9 @@
 """Batches of images read one by one: by workers where there are some, and with something in place of bad ones."""
 
 import multiprocessing
+import os
 import signal
+import threading
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
@@ -130,6 +132,15 @@ def _process_context() -> Any:
 def _start_worker(_: int) -> None:
     # Ctrl-C is the main process's to answer: it saves, and then ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # PyTorch watches the process that forked the worker, which here is not the one that it works for.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _as_it_is(read: Any) -> Any:

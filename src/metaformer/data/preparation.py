@@ -31,5 +31,11 @@ class Preparation:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"preparation.{name} must be at least 1, or None; got {value}.")
+        if self.image_size is not None and min(self.image_size) < 1:
+            raise ConfigError(
+                f"preparation.image_size must be two numbers of at least 1 pixel, or None; got {self.image_size}."
+            )
+        if self.std is not None and not min(self.std) > 0:
+            raise ConfigError(f"preparation.std must be above 0 in every channel; got {self.std}.")
         if (self.mean is None) != (self.std is None):
             raise ConfigError("preparation.mean and preparation.std go together: give both or neither.")

@@ -59,7 +59,7 @@ class TimmImages:
     def read_labels(self) -> Int64[Tensor, " n"]:
         """Without opening the images, where the data set keeps them apart."""
         if self._files is not None:
-            return torch.tensor([int(label) for label in self._files.iter_targets()])
+            return torch.tensor([-1 if label is None else int(label) for label in self._files.iter_targets()])
         targets = getattr(self._data, "targets", None)
         if targets is not None:
             return torch.as_tensor(targets).long()

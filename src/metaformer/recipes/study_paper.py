@@ -66,7 +66,6 @@ DIGITS = Scale(
             options={"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128], "stem_width": 16, "stem_pool": False}
             | {"stem_stride": 1},
             width_options=("channels", "stem_width"),
-            width_multiple=2,
         ),
         TimmModelConfig(
             name="resmlp",
@@ -120,7 +119,7 @@ PAPER_TRAIN = TrainConfig(
     lr=1e-3,
     lr_batch_size=1024,
     min_lr=1e-5,
-    warmup_epochs=5,
+    warmup_epochs=5.0,
     weight_decay=0.05,
     label_smoothing=0.1,
     mixing=MixingConfig(mixup=0.8, cutmix=1.0, switch=0.5),

@@ -13,6 +13,8 @@ from metaformer.report.statistics import Verdict
 PAIRS = (("random", "identity"), ("silu", "relu"))
 # A study may hold a row of the paper's table under another name.
 ALIASES = {"ppaa": ("ppaa", "attention_late"), "ppff": ("ppff", "spatial_mlp_late")}
+# Times count where the measuring thread had the processor for so much of them.
+QUIET = 0.95
 DIVERGED = ("diverged", "loss became")
 
 
@@ -130,6 +132,12 @@ class Evidence:
         Raises:
             UntestedError: Nothing.
         """
+        share = (self._scaling or {}).get("cpu_share")
+        if isinstance(share, int | float) and share < QUIET:
+            raise UntestedError(
+                f"the machine was busy: while cost was measured, {share:.0%} of the time was the measurement's own; "
+                "measure again when nothing else runs"
+            )
         listed = (self._scaling or {}).get("series", [])
         found = next((one for one in listed if one.get("name") == name and one.get("level") == level), None)
         if found is None:

@@ -14,6 +14,7 @@ from metaformer.report.chart_tradeoff import COSTS
 from metaformer.report.charts import charts
 from metaformer.report.claims import UNTESTED, JudgedClaim, is_tested, judge_claims
 from metaformer.report.claims_table import claims_csv
+from metaformer.report.evidence import QUIET
 from metaformer.report.merging import Change, changes, merge
 from metaformer.report.number_text import count, listed, plain, with_half_width
 from metaformer.report.records import Study, load_study
@@ -30,6 +31,11 @@ try:
 except ImportError:
     raise MissingExtraError(need="the HTML page", extra="report") from None
 
+VERDICT_WORDS = (
+    ("holds", "holds", "hold"),
+    ("contradicted", "is contradicted", "are contradicted"),
+    ("not told apart", "is open", "are open"),
+)
 PAGE_FILE = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -73,16 +79,22 @@ def render(
         compared: What differs between two studies that were merged, row by row.
         compared_names: Their names.
     """
-    environment = Environment(
+    return (
+        environment()
+        .get_template("study.html.j2")
+        .render(_context(study, rows) | {"compared": compared, "compared_names": compared_names})
+    )
+
+
+def environment() -> Environment:
+    """Templates, with everything escaped that is not marked as safe."""
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
-        # The template ends in .j2, which Jinja's own choice by file name would leave unescaped.
+        # The templates end in .j2, which Jinja's own choice by file name would leave unescaped.
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    return environment.get_template("study.html.j2").render(
-        _context(study, rows) | {"compared": compared, "compared_names": compared_names}
     )
 
 
@@ -105,6 +117,7 @@ def _context(study: Study, rows: list[Row]) -> dict[str, Any]:
         "scaling_names": [name for name in figures if name.startswith("scaling-")],
         "scaling": _scaling_facts(scaling),
         "speed": {"batch_size": speed.labels.get("batch_size", 1)} if speed else None,
+        "busy": [f"{record.kind} ({share:.0%})" for record in (speed, scaling) if record and (share := _busy(record))],
         "claims": judged if is_tested(judged) else [],
         "claims_sentence": claims_sentence(judged),
         "tuned": tuned_rows(study, rows),
@@ -124,9 +137,9 @@ def _context(study: Study, rows: list[Row]) -> dict[str, Any]:
         "difference_number": difference_number,
         "seeds_hint": seeds_hint,
         "count": count,
-        "css": _asset("page.css"),
-        "block_svg": _asset("block.svg"),
-        "page_js": _asset("page.js"),
+        "css": asset("page.css"),
+        "block_svg": asset("block.svg"),
+        "page_js": asset("page.js"),
         "plotly_js": Markup(get_plotlyjs()),
         "charts_json": script_json({name: _bare(figure) for name, figure in figures.items()}),
         "records_json": script_json({"study": to_dict(study.record), "runs": [to_dict(run) for run in runs]}),
@@ -143,11 +156,17 @@ def claims_sentence(judged: Sequence[JudgedClaim]) -> str:
     if not tested:
         return "None of the paper's claims can be tested by this study."
     parts = []
-    for verdict, words in (("holds", "hold"), ("contradicted", "are contradicted"), ("not told apart", "are open")):
+    for verdict, one_does, more_do in VERDICT_WORDS:
         ids = [one.claim.id for one in tested if one.verdict == verdict]
         if ids:
-            parts.append(f"{len(ids)} {words} ({listed(ids)})")
+            parts.append(f"{len(ids)} {one_does if len(ids) == 1 else more_do} ({listed(ids)})")
     return f"Of {len(judged)} claims, {len(tested)} can be tested here: {listed(parts)}."
+
+
+def _busy(record: RunRecord) -> float | None:
+    """The measurement's own share of the time, where something else took too much of it."""
+    share = record.labels.get("cpu_share")
+    return share if isinstance(share, float) and share < QUIET else None
 
 
 def _scaling_facts(record: RunRecord | None) -> dict[str, Any]:
@@ -188,7 +207,8 @@ def _bare(figure: Any) -> dict[str, Any]:
     }
 
 
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
+    """A file of the page, as it is."""
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 

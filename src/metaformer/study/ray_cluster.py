@@ -1,6 +1,7 @@
 """Runs spread over a Ray cluster; results land in the folder of the machine that asks."""
 
 import logging
+import os
 import tempfile
 import time
 from collections import deque
@@ -90,7 +91,9 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any, address: str) -> None:
-    options = {} if address == "local" else {"address": address}
+    # A cluster that is started here tells nobody about it.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options = {"include_dashboard": False} if address == "local" else {"address": address}
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

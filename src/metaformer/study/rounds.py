@@ -1,6 +1,7 @@
 """Measurements in rounds, each kept as a file, so that a session that was cut off goes on."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,26 @@ def rounds(
                 torch.set_num_threads(threads)
             write_json(path, {"settings": settings, "result": known})
         yield number, known
+
+
+@dataclass
+class Share:
+    """How much of the measured time the measuring thread was at work: below 1, something else took the machine."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+    def add(self, wall_s: float, cpu_s: float) -> None:
+        """Books some calls."""
+        self.wall_s += wall_s
+        self.cpu_s += cpu_s
+
+    @property
+    def value(self) -> float | None:
+        """Between 0 and 1; None where work went on elsewhere, on a GPU."""
+        if self.wall_s <= 0 or torch.cuda.is_available():
+            return None
+        return min(1.0, self.cpu_s / self.wall_s)
 
 
 def clear_rounds(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Claim C11 by measurement: time, memory and parameters of each token mixer against the number of tokens."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from metaformer.core.machine import provenance
 from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.metaformer import MetaFormer
-from metaformer.study.rounds import clear_rounds, rounds
+from metaformer.study.rounds import Share, clear_rounds, rounds
 
 SCALING = "scaling"  # folder inside that of the study
 
@@ -93,10 +93,12 @@ def measure_scaling(
         return
     clock = time.perf_counter()
     times: dict[tuple[str, str], list[Times]] = {(one.level, one.name): [] for one in subjects}
-    measure: Callable[[], Any] = partial(time_round, subjects, config.sides, seconds=config.seconds)
-    for number, rows in rounds(folder, asked, config.num_rounds, measure):
+    share = Share()
+    for number, rows in rounds(folder, asked, config.num_rounds, partial(_round, subjects, config)):
         for key, by_size in times.items():
-            by_size.append({size: ms for level, name, size, ms in rows if (level, name) == key})
+            by_size.append({row["tokens"]: row["ms"] for row in rows if (row["level"], row["name"]) == key})
+        for row in rows:
+            share.add(row["wall_s"], row["cpu_s"])
         yield number + 1, config.num_rounds
     series = [_series(one, size_costs(one, config.sides), times[one.level, one.name]) for one in subjects]
     seconds = time.perf_counter() - clock
@@ -107,11 +109,20 @@ def measure_scaling(
         config=asked,
         seed=None,
         metrics={"wall_time": Metric(value=seconds, unit="s")},
-        labels={"series": series, "num_threads": 1, "batch_size": config.batch_size},
+        labels={"series": series, "num_threads": 1, "batch_size": config.batch_size, "cpu_share": share.value},
         **provenance(),
         wall_time_s=seconds,
     ).write(folder)
     clear_rounds(folder)
+
+
+def _round(subjects: Sequence[Subject], config: ScalingConfig) -> list[dict[str, Any]]:
+    timed = time_round(subjects, config.sides, seconds=config.seconds)
+    return [
+        {"level": level, "name": name, "tokens": tokens, "ms": timing.latency_ms}
+        | {"wall_s": timing.wall_s, "cpu_s": timing.cpu_s}
+        for level, name, tokens, timing in timed
+    ]
 
 
 def is_measured(folder: Path, settings: Mapping[str, Any]) -> bool:

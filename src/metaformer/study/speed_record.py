@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metaformer.analysis.timing import inference_memory_mib, latency_ms
+from metaformer.analysis.timing import inference_memory_mib, time_calls
 from metaformer.core.configs import to_dict
 from metaformer.core.errors import ConfigError
 from metaformer.core.machine import provenance
@@ -19,7 +19,7 @@ from metaformer.core.run_record import Metric, RunRecord
 from metaformer.data.source import DataSource
 from metaformer.models.timm_model import build_model
 from metaformer.study.config import StudyConfig, Variant
-from metaformer.study.rounds import clear_rounds, rounds
+from metaformer.study.rounds import Share, clear_rounds, rounds
 from metaformer.study.scaling_record import is_measured
 from metaformer.train.run import fit_to_data
 
@@ -56,9 +56,11 @@ def measure_speed(
     clock = time.perf_counter()
     subjects = _subjects(study.variants, data, config)
     times: dict[str, list[float]] = {name: [] for name, _, _ in subjects}
+    share = Share()
     for number, by_name in rounds(folder, asked, config.num_rounds, partial(_round, subjects, config)):
-        for name, ms in by_name.items():
-            times[name].append(ms)
+        for name, timed in by_name.items():
+            times[name].append(timed["latency_ms"])
+            share.add(timed["wall_s"], timed["cpu_s"])
         yield number + 1, config.num_rounds
     seconds = time.perf_counter() - clock
     RunRecord(
@@ -71,6 +73,7 @@ def measure_speed(
         labels={
             "batch_size": config.batch_size,
             "num_threads": 1,
+            "cpu_share": share.value,
             "variants": [
                 {"name": name, "latency_ms": _spread(times[name]), "memory_mib": inference_memory_mib(module, x)}
                 for name, module, x in subjects
@@ -96,8 +99,8 @@ def _subjects(
     return found
 
 
-def _round(subjects: Sequence[tuple[str, nn.Module, Tensor]], config: SpeedConfig) -> dict[str, float]:
-    return {name: latency_ms(module, x, seconds=config.seconds) for name, module, x in subjects}
+def _round(subjects: Sequence[tuple[str, nn.Module, Tensor]], config: SpeedConfig) -> dict[str, dict[str, float]]:
+    return {name: asdict(time_calls(module, x, seconds=config.seconds)) for name, module, x in subjects}
 
 
 def _spread(times: Sequence[float]) -> dict[str, float]:

@@ -159,14 +159,11 @@ def perform(
         seed=run.seed,
         metrics=_metrics(history, kept_epoch, test, peak_memory_mib(fabric.device)) | (costs or {}),
         history=history,
-        labels={
-            "class_names": list(data.facts.class_names),
-            "per_class_accuracy": list(test.per_class_accuracy) if test else None,
+        labels=_labels(data, test)
+        | {
             "best_epoch": best_epoch,
             "execution": to_dict(execution),
             "num_processes": fabric.world_size,
-            "num_unreadable": len(data.unreadable),
-            "unreadable": [list(pair) for pair in data.unreadable[:NAMED]],
         },
         **provenance(started),
         wall_time_s=time.perf_counter() - clock,
@@ -179,6 +176,15 @@ def perform(
         record.write(folder)
     # The record is there: what a resume would need is not needed any more.
     Checkpoints(folder).clear()
+
+
+def _labels(data: DataSource, test: Evaluation | None) -> dict[str, Any]:
+    return {
+        "class_names": list(data.facts.class_names),
+        "per_class_accuracy": list(test.per_class_accuracy) if test else None,
+        "num_unreadable": len(data.unreadable),
+        "unreadable": [list(pair) for pair in data.unreadable[:NAMED]],
+    }
 
 
 def _save(model: nn.Module, path: Path, data: DataSource) -> None:

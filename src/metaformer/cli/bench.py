@@ -1,0 +1,150 @@
+"""`metaformer bench`: our models beside timm, ONNX Runtime, OpenVINO and ResNet-18, in one interleaved run."""
+
+import shlex
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from metaformer.analysis.cost import profile
+from metaformer.core.errors import ConfigError, unknown
+from metaformer.fast.bench.inference import Cell, ContestResult, run_contest
+from metaformer.fast.bench.peers import PEERS, YARDSTICK
+from metaformer.fast.bench.record import write_bench
+from metaformer.fast.bench.scaling import measure_scaling
+from metaformer.fast.bench.training import TrainingResult, run_training
+from metaformer.models.create import create_model
+from metaformer.models.zoo import ZOO
+from metaformer.ops.native.library import measured_peak
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def bench(
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")] = "poolformer_s12",
+    /,
+    batch_sizes: tuple[int, ...] = (1, 8),
+    image_size: int | None = None,
+    dtypes: tuple[Literal["fp32", "bf16"], ...] = ("fp32",),
+    training_batch_size: int = 0,
+    scaling: tuple[int, ...] = (),
+    peers: tuple[str, ...] = tuple(PEERS),
+    rounds: int = 10,
+    out: Path = Path("runs/bench"),
+) -> int:
+    """Checks that all compute the same, times them in turns, prints medians and ratios, and writes run.json.
+
+    Args:
+        name: A model of the zoo; see 'metaformer models'.
+        batch_sizes: Images at a time.
+        image_size: Side in pixels; the model's own if not given.
+        dtypes: What they compute in.
+        training_batch_size: Images of a training step; 0 leaves training out.
+        scaling: Sides in pixels for the cost exponent, as in 128 256 512 1024; none leaves it out.
+        peers: Who is measured besides our optimized model.
+        rounds: How often each is timed.
+        out: Folder of run.json.
+    """
+    _check(name, batch_sizes, peers, scaling, rounds)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    console = Console(soft_wrap=True, highlight=False)
+    with torch.device("meta"):
+        model = create_model(name, image_size=image_size)
+    cost, peak = profile(model, model.config.image_size), measured_peak()
+    threads = torch.get_num_threads()
+    console.print(f"{name}, {cost.macs / 1e9:.2f} GMACs, {threads} threads", markup=False)
+    if peak is not None:
+        console.print(f"multiply-add peak {peak:.0f} GFLOP/s in fp32: {2 * cost.macs / peak / 1e6:.2f} ms an image")
+    contests, steps = [], []
+    for dtype in dtypes:
+        for batch_size in batch_sizes:
+            result = run_contest(
+                name, batch_size=batch_size, image_size=image_size, dtype=DTYPES[dtype], peers=peers, rounds=rounds
+            )
+            contests.append(result)
+            _show(console, f"inference, batch of {batch_size}, {result.side_px} px, {dtype}", result, cost.macs, peak)
+        if training_batch_size:
+            step = run_training(
+                name, batch_size=training_batch_size, image_size=image_size, dtype=DTYPES[dtype], rounds=rounds
+            )
+            steps.append(step)
+            _show(
+                console, f"training step, batch of {training_batch_size}, {step.side_px} px, {dtype}", step, None, None
+            )
+    growth = measure_scaling(name, scaling, dtype=DTYPES[dtypes[0]], rounds=rounds) if scaling else None
+    if growth is not None:
+        console.print(f"\ncost exponent in tokens, {min(scaling)} to {max(scaling)} px: {growth.exponent:.3f}")
+    path = write_bench(
+        out,
+        name=name,
+        contests=contests,
+        training=steps,
+        scaling=growth,
+        peak_gflops=peak,
+        settings={"batch_sizes": list(batch_sizes), "dtypes": list(dtypes), "peers": list(peers), "rounds": rounds},
+        command=shlex.join(["metaformer", *sys.argv[1:]]),
+        started=started,
+        wall_time_s=time.perf_counter() - clock,
+    )
+    console.print(f"\nwrote {path}", markup=False)
+    return 0
+
+
+def _check(
+    name: str, batch_sizes: tuple[int, ...], peers: tuple[str, ...], scaling: tuple[int, ...], rounds: int
+) -> None:
+    ZOO[name]
+    for peer in peers:
+        if peer not in PEERS:
+            raise unknown("peer", peer, PEERS)
+    if not batch_sizes or min(batch_sizes) < 1:
+        raise ConfigError(f"--batch-sizes must be at least 1 each; got {batch_sizes}.")
+    if len(set(scaling)) == 1:
+        raise ConfigError(f"--scaling needs at least two sizes to fit an exponent; got {scaling}.")
+    if rounds < 3:
+        raise ConfigError(f"--rounds must be at least 3, to tell a spread; got {rounds}.")
+
+
+def _show(
+    console: Console, title: str, result: ContestResult | TrainingResult, macs: int | None, peak: float | None
+) -> None:
+    console.print(f"\n{title}\n", markup=False)
+    table = Table("", box=None, pad_edge=False)
+    for column in ("ms/image", "spread", "ratio", "of the peak", "difference", "peak MiB"):
+        table.add_column(column, justify="right")
+    for cell in result.cells:
+        if cell.skipped is None:
+            table.add_row(cell.peer, *_numbers(cell, result, macs, peak))
+    console.print(table)
+    for cell in result.cells:
+        if cell.skipped is not None:
+            console.print(f"skipped: {cell.peer}: {cell.skipped}", markup=False)
+    best = result.best_opponent() if isinstance(result, ContestResult) else None
+    if best is not None and best.ratio is not None:
+        console.print(f"best opponent: {best.peer}, {best.ratio:.2f} times our time", markup=False)
+
+
+def _numbers(
+    cell: Cell, result: ContestResult | TrainingResult, macs: int | None, peak: float | None
+) -> tuple[str, ...]:
+    assert cell.timing is not None
+    seconds = cell.timing.median / result.batch_size
+    share = ""
+    # The peak is one of float32, and the yardstick has multiply-adds of its own.
+    if macs is not None and peak is not None and result.dtype == "float32" and cell.peer != YARDSTICK:
+        share = f"{100 * 2 * macs / seconds / peak / 1e9:.0f}%"
+    mib = result.peak_mib.get(cell.peer) if isinstance(result, TrainingResult) else None
+    return (
+        f"{1e3 * seconds:.2f}",
+        f"{100 * cell.timing.spread:.1f}%",
+        "" if cell.ratio is None else f"{cell.ratio:.2f}",
+        share,
+        "" if cell.difference is None else f"{cell.difference:.1e}",
+        "" if mib is None else f"{mib:.0f}",
+    )

@@ -1,0 +1,96 @@
+"""`metaformer card`: the report card of one token mixer, yours or ours."""
+
+import shlex
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from metaformer.cli.study_progress import watch, watch_rounds
+from metaformer.core.errors import ConfigError
+from metaformer.recipes.card import card as recipe
+from metaformer.report.card_page import load_card, quote, write_card
+from metaformer.report.page import write_page
+from metaformer.study.card import (
+    ACCURACY,
+    CardConfig,
+    card_is_bad,
+    card_record,
+    card_study,
+    default_folder,
+    references,
+)
+from metaformer.study.config import parse_seeds
+from metaformer.study.load_mixer import NamedMixer, load_mixer
+from metaformer.study.mixer_contract import Check, check_contract
+from metaformer.study.runner import run_study
+from metaformer.study.scaling_record import measure_scaling, mixer_subject
+from metaformer.train.config import TrainConfig
+
+SHAPE_CHECK = 1  # without this promise there is nothing to train
+
+
+def card(
+    mixer: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MIXER")],
+    /,
+    *,
+    train: TrainConfig = recipe().train,  # noqa: B008 (a frozen default that tyro shows)
+    data: str = recipe().data,
+    seeds: str = "3",
+    compile: bool = False,
+    out: Path | None = None,
+    workers: int | None = None,
+) -> int:
+    """Checks a token mixer's contract, then compares it with pooling, depthwise convolution and attention.
+
+    Args:
+        mixer: 'my_module:MyMixerConfig', 'my_file.py:MyMixerConfig(step=2)' or a known name.
+        train: The recipe, the same for every mixer.
+        data: cluttered-digits, digits, cifar10:DIR, ...
+        seeds: How many seeds (3 means 0, 1, 2), or which (0,7,9).
+        compile: Check torch.compile too.
+        out: Folder of the card; runs/card-NAME if not given. What is finished there is not run again.
+        workers: Runs side by side; one a core if not given.
+    """
+    named = load_mixer(mixer)
+    config = replace(recipe(), train=train, data=data, seeds=parse_seeds(seeds))
+    folder = out if out is not None else default_folder(named)
+    if folder.is_file():
+        raise ConfigError(f"{folder} is a file. Choose another --out.")
+    command, console, started = shlex.join(["metaformer", *sys.argv[1:]]), Console(), time.perf_counter()
+    checks = _check(console, named, with_compile=compile)
+    if checks[SHAPE_CHECK].status == "fail":
+        console.print("The mixer does not keep the shape, so it cannot be trained. Nothing else was measured.")
+        return 1
+    study = card_study(named, config)
+    events = run_study(study, out=folder / ACCURACY, command=command, num_workers=workers)
+    num_failed = watch(console, events, num_runs=len(study.variants) * len(study.seeds))
+    _measure_cost(console, named, config, folder, command)
+    card_record(named, config, checks, command=command, started=started).write(folder)
+    write_page(folder / ACCURACY)
+    page = write_card(folder)
+    console.print(f"\n{quote(load_card(folder))}", soft_wrap=True, highlight=False)
+    console.print(f"\ncard: {page.resolve()}", soft_wrap=True, highlight=False)
+    return 1 if num_failed or card_is_bad(checks) else 0
+
+
+def _check(console: Console, mixer: NamedMixer, *, with_compile: bool) -> list[Check]:
+    checks = []
+    for check in check_contract(mixer.config, with_compile=with_compile):
+        checks.append(check)
+        detail = f": {check.detail}" if check.detail else ""
+        console.print(f"{check.status:4}  {check.name}{detail}", soft_wrap=True, highlight=False, markup=False)
+    return checks
+
+
+def _measure_cost(console: Console, mixer: NamedMixer, config: CardConfig, folder: Path, command: str) -> None:
+    # Mixers alone have more channels than the models, so attention takes its usual heads.
+    named = {mixer.name: mixer.config} | {name: one for name, one in references(32).items() if name != mixer.name}
+    subjects = [mixer_subject(name, one, config.scaling) for name, one in named.items()]
+    settings = {"mixers": [repr(one) for one in named.values()]}
+    rounds = measure_scaling(subjects, config.scaling, out=folder, command=command, settings=settings)
+    watch_rounds(console, "cost", rounds)

@@ -1,0 +1,152 @@
+"""A training step, ours beside timm's: time in turns, peak memory each in a process of its own."""
+
+import multiprocessing
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metaformer.fast.bench.inference import Cell
+from metaformer.fast.bench.peers import Contest, contest, timm_state
+from metaformer.fast.candidates import NotHereError
+from metaformer.fast.for_training import for_training
+from metaformer.fast.timing import interleave
+
+OURS = "ours, for_training"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """A training step of several contestants, and what it adds to the memory of a process at its peak."""
+
+    name: str
+    batch_size: int
+    side_px: int
+    dtype: str
+    cells: tuple[Cell, ...]
+    peak_mib: dict[str, float]
+
+
+def _fused(one: Contest) -> nn.Module:
+    return for_training(one.model).to(memory_format=torch.channels_last)
+
+
+def _as_created(one: Contest) -> nn.Module:
+    return one.model.to(memory_format=torch.channels_last)
+
+
+def _timm(one: Contest) -> nn.Module:
+    model = timm.create_model(one.name)
+    model.load_state_dict(timm_state(one.name, one.model))
+    return model
+
+
+def _timm_channels_last(one: Contest) -> nn.Module:
+    return _timm(one).to(memory_format=torch.channels_last)
+
+
+def _timm_compiled(one: Contest) -> nn.Module:
+    compiled = torch.compile(_timm_channels_last(one))
+    assert isinstance(compiled, nn.Module)
+    return compiled
+
+
+CONTESTANTS: dict[str, Callable[[Contest], nn.Module]] = {
+    OURS: _fused,
+    "ours, eager": _as_created,
+    "timm, eager": _timm,
+    "timm, channels last": _timm_channels_last,
+    "timm, channels last, compiled": _timm_compiled,
+}
+
+
+def run_training(
+    name: str,
+    *,
+    batch_size: int,
+    image_size: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    contestants: tuple[str, ...] = tuple(CONTESTANTS),
+    rounds: int = 10,
+) -> TrainingResult:
+    """Times forward, backward and AdamW's step in turns; then measures memory.
+
+    Args:
+        name: A model of the zoo.
+        batch_size: Images of a step.
+        image_size: Side in pixels; None is the model's own.
+        dtype: float32, or that of autocast.
+        contestants: Names in CONTESTANTS; ours is always among them.
+        rounds: How often each is timed.
+    """
+    chosen = [who for who in CONTESTANTS if who in contestants or who == OURS]
+    arguments = (name, batch_size, image_size, dtype)
+    cells, steps = {}, {}
+    for who in chosen:
+        try:
+            steps[who] = training_step(who, *arguments)
+        except NotHereError as error:
+            cells[who] = Cell(peer=who, skipped=str(error))
+    timings = interleave(steps, rounds=rounds)
+    for who, timing in timings.items():
+        cells[who] = Cell(peer=who, timing=timing, ratio=timing.ratio_to(timings[OURS]))
+    side = image_size or contest(name, batch_size=1, image_size=None, dtype=dtype).example.shape[-1]
+    return TrainingResult(
+        name=name,
+        batch_size=batch_size,
+        side_px=side,
+        dtype=str(dtype).removeprefix("torch."),
+        cells=tuple(cells[who] for who in chosen),
+        peak_mib={who: peak_memory_mib(who, *arguments) for who in steps},
+    )
+
+
+def training_step(
+    who: str, name: str, batch_size: int, image_size: int | None, dtype: torch.dtype
+) -> Callable[[], Tensor]:
+    """One step of a contestant, ready to be called; returns the loss."""
+    one = contest(name, batch_size=batch_size, image_size=image_size, dtype=dtype)
+    one.model.requires_grad_(True)
+    model = CONTESTANTS[who](one).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    labels = torch.arange(batch_size) % one.model.num_classes
+    # The format of the input decides that of all features.
+    image_format = torch.contiguous_format if who == "timm, eager" else torch.channels_last
+    images = one.example.contiguous(memory_format=image_format)
+
+    def step() -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype != torch.float32):
+            loss = F.cross_entropy(model(images).float(), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def peak_memory_mib(who: str, name: str, batch_size: int, image_size: int | None, dtype: torch.dtype) -> float:
+    """What two steps add to the memory of a fresh process at its peak, over what it holds before the first."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_peak_in_this_process, (who, name, batch_size, image_size, dtype))
+
+
+def _peak_in_this_process(who: str, name: str, batch_size: int, image_size: int | None, dtype: torch.dtype) -> float:
+    step = training_step(who, name, batch_size, image_size, dtype)
+    # A step on one small image loads the libraries' code, which is not the model's.
+    training_step(who, name, 1, 64, dtype)()
+    before = _peak_mib()
+    step()
+    step()
+    return _peak_mib() - before
+
+
+def _peak_mib() -> float:
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kib / 2**20 if sys.platform == "darwin" else kib / 2**10

@@ -1,0 +1,102 @@
+"""The ways to run a model that `optimize` chooses from: one function each, and one table."""
+
+import copy
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaformer.fast.native import NativeBackend
+from metaformer.fast.plain import PlainBackend
+from metaformer.fast.stage import folded
+from metaformer.models.metaformer import MetaFormer
+from metaformer.ops.native.build import COMPILERS
+from metaformer.ops.native.library import library_or_reason
+
+# Said with each compilation, never as a setting of the process.
+COMPILE_OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {"freezing": True}
+
+
+class NotHereError(RuntimeError):
+    """A way to run the model does not exist on this machine; says why."""
+
+
+class InDtype(nn.Module):
+    """Runs a model in a dtype of its own; takes and gives the dtype of the caller."""
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = model
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x.to(self.dtype)).to(x.dtype)
+
+
+def original(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
+    """The model as it is."""
+    return _in_dtype(copy.deepcopy(model).eval().requires_grad_(False).to(dtype), model, dtype)
+
+
+def folded_eager(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
+    """Folded, in PyTorch."""
+    return _in_dtype(_folded_plain(model, dtype, sliced_pooling=False), model, dtype)
+
+
+def folded_compiled(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
+    """Folded, compiled with frozen weights."""
+    if _device(model).type == "cpu" and not any(shutil.which(name) for name in COMPILERS):
+        raise NotHereError(f"torch.compile needs a C++ compiler: {', '.join(COMPILERS)} are not on the PATH")
+    made = _in_dtype(_folded_plain(model, dtype, sliced_pooling=True), model, dtype)
+    compiled = torch.compile(made, options=COMPILE_OPTIONS)
+    assert isinstance(compiled, nn.Module)
+    return compiled
+
+
+def native(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
+    """Folded, by our C++ operators, features stored in the dtype."""
+    if dtype not in (torch.float32, torch.bfloat16):
+        raise NotHereError(f"the C++ operators store float32 and bfloat16, not {dtype}")
+    return _in_dtype(_folded_native(model).to(dtype), model, dtype)
+
+
+def native_in_float32(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
+    """Folded, by our C++ operators, all in float32: for processors that are no faster at less."""
+    if dtype == torch.float32:
+        raise NotHereError("the same as native")
+    return _in_dtype(_folded_native(model), model, torch.float32)
+
+
+# The name in the trial's table -> how the model is made. The first is what all others are compared with.
+CANDIDATES: dict[str, Callable[[MetaFormer, torch.dtype], nn.Module]] = {
+    "original": original,
+    "folded": folded_eager,
+    "folded, compiled": folded_compiled,
+    "native": native,
+    "native, float32 inside": native_in_float32,
+}
+
+
+def _folded_plain(model: MetaFormer, dtype: torch.dtype, *, sliced_pooling: bool) -> nn.Module:
+    backend = PlainBackend(dtype, sliced_pooling=sliced_pooling)
+    return folded(copy.deepcopy(model).float(), backend).to(dtype=dtype)
+
+
+def _folded_native(model: MetaFormer) -> MetaFormer:
+    if _device(model).type != "cpu":
+        raise NotHereError(f"the C++ operators run on the CPU; the model is on {_device(model)}")
+    library = library_or_reason()
+    if isinstance(library, str):
+        raise NotHereError(library)
+    return folded(copy.deepcopy(model).float(), NativeBackend(library))
+
+
+def _in_dtype(made: nn.Module, model: MetaFormer, dtype: torch.dtype) -> nn.Module:
+    """The model itself where callers pass that dtype anyway: it keeps the interface of a MetaFormer."""
+    return made if next(model.parameters()).dtype == dtype else InDtype(made, dtype)
+
+
+def _device(model: MetaFormer) -> torch.device:
+    return next(model.parameters()).device

@@ -1,0 +1,21 @@
+"""An optimized model in a file: an exported program, with its weights as they were packed."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from metaformer.core.atomic_write import atomic_path
+
+
+def save_program(model: nn.Module, example: Tensor, path: Path) -> None:
+    """Writes what `optimize` returned, for inputs of the example's shape.
+
+    A compiled model is written as what was compiled: compile it again where it is loaded. To load a program that uses
+    our operators, `import metaformer.fast.native` first, then `torch.export.load(path).module()`; weights that were
+    packed on another kind of machine are read by the plain operators there.
+    """
+    plain = getattr(model, "_orig_mod", model)
+    program = torch.export.export(plain, (example,))
+    with atomic_path(path) as temporary:
+        torch.export.save(program, temporary)

@@ -1,0 +1,184 @@
+"""A model whose stages are folded: the same functions and the same interface, for evaluation."""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from metaformer.block.channel_mlp import ChannelMLP
+from metaformer.block.metaformer_block import MetaFormerBlock
+from metaformer.block.norm import LayerNorm, ModifiedLayerNorm
+from metaformer.block.residual import LeftOut, Residual
+from metaformer.block.token_mixers.attention import Attention
+from metaformer.block.token_mixers.pooling import Pooling
+from metaformer.block.token_mixers.separable_conv import SeparableConv
+from metaformer.fast.fold import (
+    FoldedActivation,
+    FoldedNorm,
+    bias_of,
+    fold_activation,
+    fold_convolution,
+    fold_last_linear,
+    fold_linear,
+    fold_mlp,
+    fold_norm,
+    fold_pooling,
+    layer_scale_of,
+    res_scale_of,
+)
+from metaformer.fast.steps import (
+    AttentionStep,
+    Backend,
+    DepthwiseStep,
+    IdentityStep,
+    PatchEmbeddingStep,
+    SeparableConvStep,
+    Step,
+    UnfoldedMixerStep,
+    UnfoldedMLPStep,
+)
+from metaformer.models.metaformer import MetaFormer, Stage
+from metaformer.models.patch_embedding import PatchEmbedding
+
+NO_ACTIVATION = FoldedActivation(name="none")
+
+
+class FoldedBlock(nn.Module):
+    """The two halves of a block, one step each."""
+
+    def __init__(self, token_mixer: nn.Module, channel_mlp: nn.Module | None) -> None:
+        super().__init__()
+        self.token_mixer = token_mixer
+        self.channel_mlp = channel_mlp
+
+    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
+        x, moments = self.token_mixer(x, moments)
+        return (x, moments) if self.channel_mlp is None else self.channel_mlp(x, moments)
+
+
+class FoldedStage(nn.Module):
+    """Patch embedding and blocks; the moments of the samples travel with the features."""
+
+    def __init__(self, patch_embed: nn.Module, blocks: list[FoldedBlock]) -> None:
+        super().__init__()
+        self.patch_embed = patch_embed
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, moments = self.patch_embed(x)
+        for block in self.blocks:
+            x, moments = block(x, moments)
+        return x
+
+
+def folded(model: MetaFormer, backend: Backend) -> MetaFormer:
+    """A copy in evaluation mode with the same outputs, its stages built by the backend.
+
+    The copy holds no trainable parameters in its stages. A part that does not fold is kept as it is.
+    """
+    copied = copy.deepcopy(model).eval().requires_grad_(False)
+    for index, stage in enumerate(copied.stages):
+        assert isinstance(stage, Stage)
+        copied.stages[index] = _fold_stage(stage, backend)
+    return copied
+
+
+def _fold_stage(stage: Stage, backend: Backend) -> FoldedStage:
+    blocks = [block for block in stage.blocks if isinstance(block, MetaFormerBlock)]
+    # The norm that reads what a step writes decides whether the step should hand on moments.
+    wanted = [_reads_moments(block.norm1) for block in blocks[1:]] + [False]
+    first = bool(blocks) and _reads_moments(blocks[0].norm1)
+    return FoldedStage(
+        _fold_patch_embedding(stage.patch_embed, stage.position_embed, backend, first),
+        [_fold_block(block, backend, want) for block, want in zip(blocks, wanted, strict=True)],
+    )
+
+
+def _reads_moments(norm: nn.Module) -> bool:
+    return isinstance(norm, ModifiedLayerNorm)
+
+
+def _fold_block(block: MetaFormerBlock, backend: Backend, want_moments: bool) -> FoldedBlock:
+    mlp: nn.Module | None = None
+    if not isinstance(block.residual2, LeftOut):
+        mlp = _fold_mlp(block, backend, want_moments)
+        want_moments = _reads_moments(block.norm2)
+    return FoldedBlock(_fold_mixer(block, backend, want_moments), mlp)
+
+
+def _fold_mlp(block: MetaFormerBlock, backend: Backend, want_moments: bool) -> nn.Module:
+    assert isinstance(block.channel_mlp, ChannelMLP)
+    assert isinstance(block.residual2, Residual)
+    norm = fold_norm(block.norm2, block.channel_mlp.fc1.in_channels)
+    mlp = fold_mlp(norm, block.channel_mlp, block.residual2) if norm else None
+    return backend.mlp(mlp, want_moments) if mlp else UnfoldedMLPStep(block)
+
+
+def _fold_mixer(block: MetaFormerBlock, backend: Backend, want_moments: bool) -> nn.Module:
+    mixer, residual = block.token_mixer, block.residual1
+    dim = _dim(block)
+    norm = fold_norm(block.norm1, dim) if dim else None
+    if norm is None or not residual.skip:
+        return UnfoldedMixerStep(block)
+    match mixer:
+        case Pooling():
+            pooling = fold_pooling(norm, mixer.pool_size, residual)
+            return backend.pooling(pooling, want_moments) if pooling else UnfoldedMixerStep(block)
+        case Attention():
+            qkv = backend.convolution(fold_linear(norm, mixer.qkv, NO_ACTIVATION), False)
+            proj = backend.convolution(fold_last_linear(mixer.proj, residual), want_moments)
+            return AttentionStep(qkv, proj, mixer.head_dim)
+        case SeparableConv() if (activation := fold_activation(mixer.activation)) is not None:
+            pwconv1 = backend.convolution(fold_linear(norm, mixer.pwconv1, activation), False)
+            pwconv2 = backend.convolution(fold_last_linear(mixer.pwconv2, residual), want_moments)
+            return SeparableConvStep(
+                pwconv1, backend.depthwise(mixer.dwconv.weight.detach(), bias_of(mixer.dwconv)), pwconv2
+            )
+        case nn.Conv2d() if _is_depthwise(mixer):
+            layer_scale = layer_scale_of(residual, norm.weight)
+            weight, bias = layer_scale[:, None, None, None] * mixer.weight.detach(), layer_scale * bias_of(mixer)
+            return DepthwiseStep(norm, backend.depthwise(weight, bias), res_scale_of(residual))
+        case nn.Identity():
+            return IdentityStep(norm, layer_scale_of(residual, norm.weight), res_scale_of(residual))
+        case _:
+            return UnfoldedMixerStep(block)
+
+
+def _is_depthwise(layer: nn.Conv2d) -> bool:
+    size = layer.kernel_size[0]
+    square = layer.kernel_size == (size, size) and size % 2 == 1 and layer.padding == (size // 2, size // 2)
+    plain = layer.stride == (1, 1) and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+    return square and plain and layer.groups == layer.in_channels == layer.out_channels
+
+
+def _dim(block: MetaFormerBlock) -> int:
+    """Channels, from whichever part has a parameter for each; 0 if none has: then there is nothing to fold."""
+    for part in (block.norm1, block.residual1, block.norm2):
+        parameter = next(part.parameters(), None)
+        if parameter is not None:
+            return parameter.numel()
+    return block.channel_mlp.fc1.in_channels if isinstance(block.channel_mlp, ChannelMLP) else 0
+
+
+def _fold_patch_embedding(
+    patch_embed: PatchEmbedding, position_embed: nn.Module, backend: Backend, want_moments: bool
+) -> PatchEmbeddingStep:
+    conv, pre_norm, post_norm = patch_embed.conv, patch_embed.pre_norm, patch_embed.post_norm
+    assert isinstance(conv, nn.Conv2d)
+    before = fold_norm(pre_norm, conv.in_channels)
+    # Zeros surround the normalised features: what the norm adds is missing there, and does not fold.
+    if before is None or (before.bias.any() and conv.padding != (0, 0)):
+        before = FoldedNorm(
+            kind="none", eps=0.0, weight=torch.ones(conv.in_channels), bias=torch.zeros(conv.in_channels)
+        )
+    else:
+        pre_norm = nn.Identity()
+    convolution = fold_convolution(before, conv)
+    if isinstance(post_norm, LayerNorm):
+        bias = None if post_norm.bias is None else post_norm.bias.detach()
+        convolution = replace(
+            convolution, post_weight=post_norm.weight.detach(), post_bias=bias, post_eps=post_norm.eps
+        )
+        post_norm = nn.Identity()
+    return PatchEmbeddingStep(pre_norm, backend.convolution(convolution, want_moments), post_norm, position_embed)

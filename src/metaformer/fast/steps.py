@@ -1,0 +1,154 @@
+"""What a folded stage is made of: each step takes features and, where they are known, the moments of their samples.
+
+A backend says how the four basic steps are computed; how they are put together is the same for all.
+"""
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metaformer.block.metaformer_block import MetaFormerBlock
+from metaformer.fast.fold import FoldedConvolution, FoldedMLP, FoldedNorm, FoldedPooling
+from metaformer.ops.normalise import normalise, sample_moments
+
+# Features, and mean and variance of each sample or None.
+Step = tuple[Tensor, Tensor | None]
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Builds the basic steps; `want_moments` asks for the moments of what comes out."""
+
+    def pooling(self, folded: FoldedPooling, want_moments: bool) -> nn.Module: ...
+
+    def mlp(self, folded: FoldedMLP, want_moments: bool) -> nn.Module: ...
+
+    def convolution(self, folded: FoldedConvolution, want_moments: bool) -> nn.Module: ...
+
+    def depthwise(self, weight: Tensor, bias: Tensor) -> nn.Module: ...
+
+
+class KeepsDtype(nn.Module):
+    """A step that chose the dtype of each of its weights: `.to(dtype)` moves it and casts nothing."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "KeepsDtype":
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(move, recurse)
+
+
+class SeparableConvStep(nn.Module):
+    """x + pwconv2(dwconv(activation(pwconv1(norm(x)))))."""
+
+    def __init__(self, pwconv1: nn.Module, dwconv: nn.Module, pwconv2: nn.Module) -> None:
+        super().__init__()
+        self.pwconv1, self.dwconv, self.pwconv2 = pwconv1, dwconv, pwconv2
+
+    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
+        hidden, _ = self.pwconv1(x, moments, None)
+        return self.pwconv2(self.dwconv(hidden), None, x)
+
+
+class AttentionStep(nn.Module):
+    """x + proj(attention(qkv(norm(x))))."""
+
+    def __init__(self, qkv: nn.Module, proj: nn.Module, head_dim: int) -> None:
+        super().__init__()
+        self.qkv, self.proj, self.head_dim = qkv, proj, head_dim
+
+    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
+        qkv, _ = self.qkv(x, moments, None)
+        # (B, 3C, H, W) with the channels together in memory: a view, as are all lines until the attention.
+        tokens_BNF = qkv.permute(0, 2, 3, 1).flatten(1, 2)
+        qkv_TBHND = tokens_BNF.unflatten(2, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
+        mixed_BHND = F.scaled_dot_product_attention(*qkv_TBHND.unbind(0))
+        mixed_BNC = mixed_BHND.transpose(1, 2).flatten(2)
+        return self.proj(mixed_BNC.transpose(1, 2).unflatten(2, x.shape[-2:]), None, x)
+
+
+class DepthwiseStep(nn.Module):
+    """x + layer_scale * dwconv(norm(x)): the norm's bias does not fold through the zeros around the features."""
+
+    weight: Tensor
+    bias: Tensor
+    res_scale: Tensor | None
+
+    def __init__(self, norm: FoldedNorm, dwconv: nn.Module, res_scale: Tensor | None) -> None:
+        super().__init__()
+        self.kind, self.eps, self.dwconv = norm.kind, norm.eps, dwconv
+        self.register_buffer("weight", norm.weight[:, None, None])
+        self.register_buffer("bias", norm.bias[:, None, None])
+        self.register_buffer("res_scale", None if res_scale is None else res_scale[:, None, None])
+
+    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
+        normed = normalise(x, self.kind, eps=self.eps, moments=moments).to(x.dtype) * self.weight + self.bias
+        skip = x if self.res_scale is None else x * self.res_scale
+        return skip + self.dwconv(normed), None
+
+
+class IdentityStep(nn.Module):
+    """x + layer_scale * norm(x), which is one gain and one shift for each sample and channel."""
+
+    scale: Tensor
+    shift: Tensor
+    skip: Tensor
+
+    def __init__(self, norm: FoldedNorm, layer_scale: Tensor, res_scale: Tensor | None) -> None:
+        super().__init__()
+        self.kind, self.eps = norm.kind, norm.eps
+        self.register_buffer("scale", layer_scale * norm.weight)
+        self.register_buffer("shift", layer_scale * norm.bias)
+        self.register_buffer("skip", torch.ones_like(layer_scale) if res_scale is None else res_scale)
+
+    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
+        if self.kind == "none":
+            return torch.addcmul(self.shift[:, None, None], x, (self.skip + self.scale)[:, None, None]), None
+        if self.kind == "token":
+            normed = normalise(x, self.kind, eps=self.eps).to(x.dtype)
+            skip = torch.addcmul(self.shift[:, None, None], x, self.skip[:, None, None])
+            return torch.addcmul(skip, normed, self.scale[:, None, None]), None
+        moments = sample_moments(x) if moments is None else moments
+        mean, rstd = moments[:, :1], torch.rsqrt(moments[:, 1:] + self.eps)
+        gain, shift = self.skip + self.scale * rstd, self.shift - self.scale * rstd * mean
+        y = torch.addcmul(shift[:, :, None, None].to(x.dtype), x, gain[:, :, None, None].to(x.dtype))
+        return y, None
+
+
+class UnfoldedMixerStep(nn.Module):
+    """The first half of a block as it is: for mixers that we do not know how to fold."""
+
+    def __init__(self, block: MetaFormerBlock) -> None:
+        super().__init__()
+        self.norm, self.token_mixer, self.residual = block.norm1, block.token_mixer, block.residual1
+
+    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
+        return self.residual(x, self.token_mixer(self.norm(x))), None
+
+
+class UnfoldedMLPStep(nn.Module):
+    """The second half of a block as it is."""
+
+    def __init__(self, block: MetaFormerBlock) -> None:
+        super().__init__()
+        self.norm, self.channel_mlp, self.residual = block.norm2, block.channel_mlp, block.residual2
+
+    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
+        return self.residual(x, self.channel_mlp(self.norm(x))), None
+
+
+class PatchEmbeddingStep(nn.Module):
+    """Norm where there is one, convolution, norm where there is one, position embedding where there is one."""
+
+    def __init__(self, pre_norm: nn.Module, conv: nn.Module, post_norm: nn.Module, position_embed: nn.Module) -> None:
+        super().__init__()
+        self.pre_norm, self.conv, self.post_norm, self.position_embed = pre_norm, conv, post_norm, position_embed
+
+    def forward(self, x: Tensor) -> Step:
+        x, moments = self.conv(self.pre_norm(x), None, None)
+        unchanged = isinstance(self.post_norm, nn.Identity) and isinstance(self.position_embed, nn.Identity)
+        return self.position_embed(self.post_norm(x)), moments if unchanged else None

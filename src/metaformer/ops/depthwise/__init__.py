@@ -1,0 +1,1 @@
+"""Depthwise convolution of features whose channels lie together."""

@@ -1,0 +1,73 @@
+"""Compiles the C++ operators on first use, into the user's cache folder."""
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+from metaformer.core.atomic_write import atomic_path
+
+SOURCES = Path(__file__).parent
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
+TIMEOUT_S = 600
+
+
+class BuildError(RuntimeError):
+    """The operators cannot be compiled on this machine; says why."""
+
+
+def cache_folder() -> Path:
+    """Where compiled operators are kept."""
+    return Path(platformdirs.user_cache_dir("metaformer")) / "operators"
+
+
+def source_files() -> list[Path]:
+    """What the operators are made of."""
+    return sorted(SOURCES.glob("*.cpp")) + sorted(SOURCES.glob("*.h"))
+
+
+def built_library() -> Path:
+    """The compiled operators, made now if this machine has none from the same sources and compiler.
+
+    Two processes may build at once: each writes a file of its own, which then takes its place whole.
+
+    Raises:
+        BuildError: There is no compiler, or it failed.
+    """
+    compiler = next((path for name in COMPILERS if (path := shutil.which(name))), None)
+    if compiler is None:
+        raise BuildError(f"no C++ compiler found: {', '.join(COMPILERS)} are not on the PATH")
+    target = cache_folder() / _key(compiler) / "libmetaformer.so"
+    if not target.exists():
+        try:
+            with atomic_path(target) as temporary:
+                _run(compiler, *FLAGS, "-o", str(temporary), *(str(path) for path in sorted(SOURCES.glob("*.cpp"))))
+        except OSError as error:
+            raise BuildError(f"cannot write {target}: {error}") from None
+    return target
+
+
+def _key(compiler: str) -> str:
+    """Differs wherever the compiled file would: by sources, flags, compiler, and the machine's instructions."""
+    digest = hashlib.sha256(" ".join(FLAGS).encode())
+    for path in source_files():
+        digest.update(path.name.encode() + path.read_bytes())
+    # The macros that the compiler defines name its version and every instruction set it will use.
+    with tempfile.NamedTemporaryFile(suffix=".cpp") as empty:
+        digest.update(_run(compiler, *FLAGS[:3], "-dM", "-E", empty.name).encode())
+    return digest.hexdigest()[:20]
+
+
+def _run(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BuildError(f"{command[0]} did not run: {error}") from None
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["?"]
+        raise BuildError(f"{command[0]} failed: {lines[0].strip()}")
+    return done.stdout

@@ -1,0 +1,183 @@
+"""The fused channel MLP sub-block for training: keeps its input and two numbers a sample, nothing hidden.
+
+Rows are tokens. A slice of rows at a time goes through both layers, so that its hidden channels stay in the cache.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from metaformer.ops.norm_mlp.reference import ACTIVATIONS
+from metaformer.ops.normalise import sample_moments
+
+# Hidden numbers of a slice: large enough for the matrix library, small enough to stay near.
+SLICE = 1 << 20
+
+
+def trained_norm_mlp(
+    x: Float[Tensor, "b c h w"],
+    *,
+    weight1: Float[Tensor, "d c"],
+    bias1: Float[Tensor, " d"],
+    weight2: Float[Tensor, "c d"],
+    bias2: Float[Tensor, " c"],
+    activation: str,
+    eps: float,
+    moments: Float[Tensor, "b 2"] | None = None,
+    res_scale: Float[Tensor, " c"] | None = None,
+    factor: Float[Tensor, " b"] | None = None,
+) -> Float[Tensor, "b c h w"]:
+    """`norm_mlp` with norm "sample" and a backward pass of its own, which computes the hidden tensor again.
+
+    Matrix products are made in autocast's dtype where it is on, everything else in that of x.
+
+    Args:
+        x: Features.
+        weight1: First layer, times the norm's weight.
+        bias1: Its bias, with the norm's bias sent through the layer.
+        weight2: Second layer, times LayerScale and the activation's scale.
+        bias2: Its bias likewise.
+        activation: A name in ACTIVATIONS.
+        eps: Of the norm, added to the variance.
+        moments: Mean and variance of each sample of x, where they are known; that they depend on x is known here.
+        res_scale: ResScale; None is 1.
+        factor: Of the branch, one a sample; None is 1.
+    """
+    moments = (sample_moments(x.detach()) if moments is None else moments).detach()
+    kind = x.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    options = _Options(activation=activation, eps=eps, dtype=dtype)
+    # Inside, dtypes are chosen one by one.
+    with torch.autocast(kind, enabled=False):
+        z: Tensor = _NormMLP.apply(x, moments, weight1, bias1, weight2, bias2, res_scale, factor, options)
+    return z
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    activation: str
+    eps: float
+    dtype: torch.dtype  # of the matrix products
+
+
+class _NormMLP(torch.autograd.Function):
+    """z = res_scale * x + factor * (W2 activation(W1 n + b1) + b2), n = (x - mean) * rstd of each sample."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        moments: Tensor,
+        weight1: Tensor,
+        bias1: Tensor,
+        weight2: Tensor,
+        bias2: Tensor,
+        res_scale: Tensor | None,
+        factor: Tensor | None,
+        options: _Options,
+    ) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(x, moments, weight1, bias1, weight2, bias2, res_scale, factor)
+        ctx.options = options
+        cast = [weight.to(options.dtype) for weight in (weight1, bias1, weight2, bias2)]
+        z = torch.empty_like(x)
+        rows, out = _rows(x), _rows(z)
+        statistics = _Statistics(x, moments, factor, options.eps)
+        activate = ACTIVATIONS[options.activation]
+        for part in _slices(rows, weight1.shape[0]):
+            hidden = activate(F.linear(statistics.normalise(rows, part, options.dtype), cast[0], cast[1]))
+            branch = statistics.scaled(F.linear(hidden, cast[2], cast[3]), part)
+            skip = rows[part] if res_scale is None else rows[part] * res_scale
+            torch.add(skip, branch, out=out[part])
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, moments, weight1, bias1, weight2, _, res_scale, factor = ctx.saved_tensors
+        options: _Options = ctx.options
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        statistics = _Statistics(x, moments, factor, options.eps)
+        first, shift, second = (weight.to(options.dtype) for weight in (weight1, bias1, weight2))
+        grad_normed = torch.empty_like(x)
+        grads1, grads2 = _Sums(weight1, bias1), _Sums(weight2, weight2[:, 0])
+        rows, out, rows_grad = _rows(x), _rows(grad_normed), _rows(grad)
+        for part in _slices(rows, weight1.shape[0]):
+            normed = statistics.normalise(rows, part, options.dtype)
+            hidden, before = _activated(F.linear(normed, first, shift), options.activation)
+            grad_branch = statistics.scaled(rows_grad[part], part).to(options.dtype)
+            grads2.add(grad_branch, hidden)
+            (grad_before,) = torch.autograd.grad(hidden, before, grad_branch @ second)
+            grads1.add(grad_before, normed)
+            out[part] = grad_before @ first
+        grad_x = statistics.grad_of_input(x, grad_normed)
+        grad_x += grad if res_scale is None else grad * res_scale[:, None, None].to(grad.dtype)
+        grad_res = None if res_scale is None else (grad * x).sum(dim=(0, 2, 3)).to(res_scale.dtype)
+        return grad_x, None, grads1.weight, grads1.bias, grads2.weight, grads2.bias, grad_res, None, None
+
+
+class _Statistics:
+    """Mean, rstd and factor of the sample that each row belongs to."""
+
+    def __init__(self, x: Tensor, moments: Tensor, factor: Tensor | None, eps: float) -> None:
+        self.num_tokens = x.shape[2] * x.shape[3]
+        self.mean, self.rstd = moments[:, 0].to(x.dtype), torch.rsqrt(moments[:, 1] + eps).to(x.dtype)
+        self.factor = None if factor is None else factor.to(x.dtype)
+        self.samples = torch.arange(x.shape[0], device=x.device)
+
+    def of(self, values: Tensor, part: slice) -> Tensor:
+        """One value a sample, repeated for the rows of a slice, as a column."""
+        first, last = part.start // self.num_tokens, (part.stop - 1) // self.num_tokens + 1
+        spread = values[first:last].repeat_interleave(self.num_tokens)
+        skip = part.start - first * self.num_tokens
+        return spread[skip : skip + part.stop - part.start, None]
+
+    def normalise(self, rows: Tensor, part: slice, dtype: torch.dtype) -> Tensor:
+        return ((rows[part] - self.of(self.mean, part)) * self.of(self.rstd, part)).to(dtype)
+
+    def scaled(self, rows: Tensor, part: slice) -> Tensor:
+        return rows if self.factor is None else rows * self.of(self.factor, part).to(rows.dtype)
+
+    def grad_of_input(self, x: Tensor, grad_normed: Tensor) -> Tensor:
+        """Through the norm, mean and rstd included: rstd * (g - mean(g) - n * mean(g * n)), means over each sample."""
+        mean, rstd = (values[:, None, None, None] for values in (self.mean, self.rstd))
+        normed = (x - mean) * rstd
+        axes = (1, 2, 3)
+        slope = (grad_normed * normed).mean(dim=axes, keepdim=True)
+        return (grad_normed - grad_normed.mean(dim=axes, keepdim=True) - normed * slope) * rstd
+
+
+class _Sums:
+    """The gradients of a linear layer, summed over slices of rows in the dtype of its weights."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.weight, self.bias = torch.zeros_like(weight), torch.zeros_like(bias)
+
+    def add(self, grad: Tensor, inputs: Tensor) -> None:
+        if grad.dtype == self.weight.dtype:
+            self.weight.addmm_(grad.T, inputs)
+        else:
+            self.weight += grad.T @ inputs
+        self.bias += grad.sum(dim=0, dtype=self.bias.dtype)
+
+
+def _activated(before: Tensor, activation: str) -> tuple[Tensor, Tensor]:
+    """The activation and its input, joined by autograd."""
+    with torch.enable_grad():
+        before = before.detach().requires_grad_()
+        return ACTIVATIONS[activation](before), before
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Features with the channels together, as (tokens of all samples, channels): a view."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _slices(rows: Tensor, hidden: int) -> Iterator[slice]:
+    step = max(1, SLICE // hidden)
+    for first in range(0, len(rows), step):
+        yield slice(first, min(first + step, len(rows)))

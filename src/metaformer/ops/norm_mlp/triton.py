@@ -1,0 +1,214 @@
+"""The fused channel MLP sub-block on a GPU, in Triton: forward whole, backward up to the hidden gradients.
+
+Rows are tokens of all samples. Forward keeps a tile of tokens on the chip while it walks over the hidden channels: the
+hidden tensor is never written. Backward makes it again, and writes what the matrix library needs for the gradients.
+Products take operands in the dtype of x and are summed in float32.
+"""
+
+# Kernels are typed by Triton, when it compiles them.
+# mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator, no-untyped-def"
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+# The numbers of the activations inside the kernels.
+ACTIVATION_KINDS = {"none": 0, "gelu": 1, "relu": 2, "silu": 3, "squared_relu": 4}
+# Tokens and hidden channels of a tile, and warps; the first is used where nothing is timed.
+LAUNCHES = ((32, 32, 4), (64, 32, 4), (64, 64, 8), (128, 64, 8))
+# Channels of the input that are multiplied at a time.
+DEPTH = 32
+
+
+@triton.jit
+def _activate(x, KIND: tl.constexpr):
+    if KIND == 1:
+        x = 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
+    elif KIND == 2:
+        x = tl.maximum(x, 0.0)
+    elif KIND == 3:
+        x = x / (1.0 + tl.exp(-x))
+    elif KIND == 4:
+        x = tl.maximum(x, 0.0) * tl.maximum(x, 0.0)
+    return x
+
+
+@triton.jit
+def _slope(x, KIND: tl.constexpr):
+    if KIND == 1:
+        x = 0.5 * (1.0 + tl.erf(x * 0.7071067811865476)) + x * 0.3989422804014327 * tl.exp(-0.5 * x * x)
+    elif KIND == 2:
+        x = tl.where(x > 0.0, 1.0, 0.0)
+    elif KIND == 3:
+        share = 1.0 / (1.0 + tl.exp(-x))
+        x = share * (1.0 + x * (1.0 - share))
+    elif KIND == 4:
+        x = 2.0 * tl.maximum(x, 0.0)
+    else:
+        x = tl.zeros_like(x) + 1.0
+    return x
+
+
+@triton.jit
+def _hidden_tile(
+    x_ptr, weight_ptr, bias_ptr, row, hidden, mean, rstd, num_rows, channels, num_hidden,
+    ROWS: tl.constexpr, HIDDEN: tl.constexpr, DEPTH: tl.constexpr,
+):  # fmt: skip
+    """Hidden numbers before the activation: the normalised rows times some rows of the weight, plus the bias."""
+    total = tl.zeros((ROWS, HIDDEN), tl.float32)
+    for first in range(0, channels, DEPTH):
+        depth = first + tl.arange(0, DEPTH)
+        inside = (row[:, None] < num_rows) & (depth[None, :] < channels)
+        x = tl.load(x_ptr + row[:, None] * channels + depth[None, :], mask=inside, other=0.0).to(tl.float32)
+        normed = tl.where(inside, (x - mean[:, None]) * rstd[:, None], 0.0).to(x_ptr.dtype.element_ty)
+        inside = (hidden[None, :] < num_hidden) & (depth[:, None] < channels)
+        weight = tl.load(weight_ptr + hidden[None, :] * channels + depth[:, None], mask=inside, other=0.0)
+        total = tl.dot(normed, weight.to(x_ptr.dtype.element_ty), total, input_precision="ieee")
+    bias = tl.load(bias_ptr + hidden, mask=hidden < num_hidden, other=0.0).to(tl.float32)
+    return total + bias[None, :]
+
+
+@triton.jit
+def _forward_kernel(
+    x_ptr, y_ptr, moments_ptr, factor_ptr, w1_ptr, b1_ptr, w2_ptr, b2_ptr, res_ptr, sums_ptr,
+    num_rows, tokens, channels, num_hidden, eps,
+    KIND: tl.constexpr, HAS_RES: tl.constexpr, HAS_FACTOR: tl.constexpr,
+    ROWS: tl.constexpr, HIDDEN: tl.constexpr, DEPTH: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    is_row = row < num_rows
+    sample = row // tokens
+    mean = tl.load(moments_ptr + 2 * sample, mask=is_row, other=0.0)
+    rstd = 1.0 / tl.sqrt(tl.load(moments_ptr + 2 * sample + 1, mask=is_row, other=1.0) + eps)
+    channel = tl.arange(0, CHANNELS)
+    is_channel = channel < channels
+    total = tl.zeros((ROWS, CHANNELS), tl.float32)
+    for first in range(0, num_hidden, HIDDEN):
+        hidden = first + tl.arange(0, HIDDEN)
+        before = _hidden_tile(
+            x_ptr, w1_ptr, b1_ptr, row, hidden, mean, rstd, num_rows, channels, num_hidden, ROWS, HIDDEN, DEPTH
+        )
+        after = _activate(before, KIND).to(x_ptr.dtype.element_ty)
+        inside = (hidden[:, None] < num_hidden) & is_channel[None, :]
+        weight = tl.load(w2_ptr + channel[None, :] * num_hidden + hidden[:, None], mask=inside, other=0.0)
+        total = tl.dot(after, weight.to(x_ptr.dtype.element_ty), total, input_precision="ieee")
+    total += tl.load(b2_ptr + channel, mask=is_channel, other=0.0).to(tl.float32)[None, :]
+    if HAS_FACTOR:
+        total = total * tl.load(factor_ptr + sample, mask=is_row, other=0.0).to(tl.float32)[:, None]
+    at = row[:, None] * channels + channel[None, :]
+    inside = is_row[:, None] & is_channel[None, :]
+    skip = tl.load(x_ptr + at, mask=inside, other=0.0).to(tl.float32)
+    if HAS_RES:
+        skip = skip * tl.load(res_ptr + channel, mask=is_channel, other=0.0).to(tl.float32)[None, :]
+    stored = (skip + total).to(y_ptr.dtype.element_ty)
+    tl.store(y_ptr + at, stored, mask=inside)
+    y = tl.where(inside, stored.to(tl.float32), 0.0)
+    tl.store(sums_ptr + 2 * row, tl.sum(y, axis=1), mask=is_row)
+    tl.store(sums_ptr + 2 * row + 1, tl.sum(y * y, axis=1), mask=is_row)
+
+
+@triton.jit
+def _hidden_grad_kernel(
+    x_ptr, grad_ptr, moments_ptr, factor_ptr, w1_ptr, b1_ptr, w2_ptr, after_ptr, before_grad_ptr,
+    num_rows, tokens, channels, num_hidden, eps,
+    KIND: tl.constexpr, HAS_FACTOR: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr, DEPTH: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    hidden = tl.program_id(1) * HIDDEN + tl.arange(0, HIDDEN)
+    is_row = row < num_rows
+    sample = row // tokens
+    mean = tl.load(moments_ptr + 2 * sample, mask=is_row, other=0.0)
+    rstd = 1.0 / tl.sqrt(tl.load(moments_ptr + 2 * sample + 1, mask=is_row, other=1.0) + eps)
+    before = _hidden_tile(
+        x_ptr, w1_ptr, b1_ptr, row, hidden, mean, rstd, num_rows, channels, num_hidden, ROWS, HIDDEN, DEPTH
+    )
+    grad = tl.zeros((ROWS, HIDDEN), tl.float32)
+    for first in range(0, channels, DEPTH):
+        depth = first + tl.arange(0, DEPTH)
+        inside = is_row[:, None] & (depth[None, :] < channels)
+        branch = tl.load(grad_ptr + row[:, None] * channels + depth[None, :], mask=inside, other=0.0)
+        inside = (depth[:, None] < channels) & (hidden[None, :] < num_hidden)
+        weight = tl.load(w2_ptr + depth[:, None] * num_hidden + hidden[None, :], mask=inside, other=0.0)
+        grad = tl.dot(
+            branch.to(x_ptr.dtype.element_ty), weight.to(x_ptr.dtype.element_ty), grad, input_precision="ieee"
+        )
+    if HAS_FACTOR:
+        grad = grad * tl.load(factor_ptr + sample, mask=is_row, other=0.0).to(tl.float32)[:, None]
+    at = row[:, None] * num_hidden + hidden[None, :]
+    inside = is_row[:, None] & (hidden[None, :] < num_hidden)
+    tl.store(after_ptr + at, _activate(before, KIND).to(after_ptr.dtype.element_ty), mask=inside)
+    tl.store(before_grad_ptr + at, (grad * _slope(before, KIND)).to(before_grad_ptr.dtype.element_ty), mask=inside)
+
+
+def forward(
+    rows: Tensor,
+    moments: Tensor,
+    *,
+    tokens: int,
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    bias2: Tensor,
+    activation: str,
+    eps: float,
+    res_scale: Tensor | None,
+    factor: Tensor | None,
+    launch: tuple[int, int, int],
+) -> tuple[Tensor, Tensor]:
+    """The sub-block on rows (tokens of all samples, channels), and sum and sum of squares of each row of the result.
+
+    Args:
+        rows: Contiguous.
+        moments: Mean and variance of each sample, float32.
+        tokens: Rows of a sample.
+        weight1: (hidden, channels), contiguous, times the norm's weight.
+        bias1: Of the hidden channels.
+        weight2: (channels, hidden), contiguous.
+        bias2: Of the channels.
+        activation: A name in ACTIVATION_KINDS.
+        eps: Of the norm.
+        res_scale: Of each channel; None is 1.
+        factor: Of each sample's branch; None is 1.
+        launch: A row of LAUNCHES.
+    """
+    num_rows, channels = rows.shape
+    num_rows_of_tile, hidden_of_tile, warps = launch
+    y, sums = torch.empty_like(rows), torch.empty((num_rows, 2), dtype=torch.float32, device=rows.device)
+    _forward_kernel[(triton.cdiv(num_rows, num_rows_of_tile),)](
+        rows, y, moments, rows if factor is None else factor, weight1, bias1, weight2, bias2,
+        rows if res_scale is None else res_scale, sums, num_rows, tokens, channels, weight1.shape[0], eps,
+        KIND=ACTIVATION_KINDS[activation], HAS_RES=res_scale is not None, HAS_FACTOR=factor is not None,
+        ROWS=num_rows_of_tile, HIDDEN=hidden_of_tile, DEPTH=DEPTH,
+        CHANNELS=max(16, triton.next_power_of_2(channels)), num_warps=warps,
+    )  # fmt: skip
+    return y, sums
+
+
+def hidden_grads(
+    rows: Tensor,
+    grad: Tensor,
+    moments: Tensor,
+    *,
+    tokens: int,
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    activation: str,
+    eps: float,
+    factor: Tensor | None,
+    launch: tuple[int, int, int],
+) -> tuple[Tensor, Tensor]:
+    """The hidden tensor again, behind the activation, and the gradient of the hidden tensor in front of it."""
+    num_rows, channels = rows.shape
+    hidden = weight1.shape[0]
+    num_rows_of_tile, hidden_of_tile, warps = launch
+    after, before_grad = (rows.new_empty((num_rows, hidden)) for _ in range(2))
+    grid = (triton.cdiv(num_rows, num_rows_of_tile), triton.cdiv(hidden, hidden_of_tile))
+    _hidden_grad_kernel[grid](
+        rows, grad, moments, rows if factor is None else factor, weight1, bias1, weight2, after, before_grad,
+        num_rows, tokens, channels, hidden, eps,
+        KIND=ACTIVATION_KINDS[activation], HAS_FACTOR=factor is not None,
+        ROWS=num_rows_of_tile, HIDDEN=hidden_of_tile, DEPTH=DEPTH, num_warps=warps,
+    )  # fmt: skip
+    return after, before_grad

@@ -1,0 +1,109 @@
+"""The report card of one token mixer: contract, accuracy beside known mixers, speed, memory, growth of cost."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from metaformer.block.token_mixers import AttentionConfig, DepthwiseConvConfig, PoolingConfig, TokenMixerConfig
+from metaformer.core.configs import to_dict
+from metaformer.core.errors import ConfigError
+from metaformer.core.machine import provenance
+from metaformer.core.run_record import Metric, RunRecord
+from metaformer.models.config import MetaFormerConfig
+from metaformer.study.config import StudyConfig, Variant
+from metaformer.study.load_mixer import NamedMixer
+from metaformer.study.mixer_contract import Check
+from metaformer.study.scaling_record import ScalingConfig
+from metaformer.train.config import TrainConfig
+
+ACCURACY = "study"  # folder of the accuracy study, inside that of the card
+# Three resolutions that the card shows: the grids of the paper's stages 1 to 3; the others are for the exponent.
+SHOWN_SIDES = (14, 28, 56)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardConfig:
+    """What the card rests on."""
+
+    base: MetaFormerConfig  # the model that every mixer is put into, in all stages
+    head_dim: int  # of attention in that model
+    data: str
+    train: TrainConfig
+    seeds: tuple[int, ...]
+    scaling: ScalingConfig = field(default_factory=lambda: ScalingConfig(sides=(7, 10, 14, 20, 28, 40, 56)))
+
+    def __post_init__(self) -> None:
+        if not set(SHOWN_SIDES) <= set(self.scaling.sides):
+            raise ConfigError(f"CardConfig.scaling.sides must hold {', '.join(map(str, SHOWN_SIDES))}.")
+
+
+def references(head_dim: int) -> dict[str, TokenMixerConfig]:
+    """The mixers that every card compares with."""
+    return {
+        "pooling": PoolingConfig(),
+        "depthwise_conv": DepthwiseConvConfig(),
+        "attention": AttentionConfig(head_dim=head_dim),
+    }
+
+
+def card_study(mixer: NamedMixer, config: CardConfig) -> StudyConfig:
+    """The accuracy part: the mixer is the base, so that every reference is compared with it."""
+
+    def row(name: str, title: str, change: str, one: TokenMixerConfig) -> Variant:
+        model = replace(config.base, token_mixers=(one,) * config.base.num_stages)
+        return Variant(name=name, title=title, change=change, model=model)
+
+    rows = [row(mixer.name, mixer.title, "the mixer of this card", mixer.config)]
+    rows += [
+        row(name, name.replace("_", " ").capitalize(), "a known mixer in all stages", one)
+        for name, one in references(config.head_dim).items()
+        if one != mixer.config and name != mixer.name
+    ]
+    return StudyConfig(
+        name=f"card-{mixer.name}",
+        title=f"{mixer.title} beside known token mixers",
+        question=f"How does {mixer.title} compare with known token mixers?",
+        base=mixer.name,
+        variants=tuple(rows),
+        data=config.data,
+        train=config.train,
+        seeds=config.seeds,
+    )
+
+
+def card_record(
+    mixer: NamedMixer, config: CardConfig, checks: Sequence[Check], *, command: str, started: float
+) -> RunRecord:
+    """The record of the card itself; accuracy and cost have records of their own beside it."""
+    seconds = time.perf_counter() - started
+    num_kept = sum(check.status != "fail" for check in checks)
+    return RunRecord(
+        kind="card",
+        name=mixer.name,
+        command=command,
+        config={"mixer": to_dict(mixer)["config"], "card": to_dict(config)},
+        seed=None,
+        metrics={
+            "promises_kept": Metric(value=num_kept, unit="checks"),
+            "promises": Metric(value=len(checks), unit="checks"),
+        },
+        labels={
+            "title": mixer.title,
+            "checks": [asdict(check) for check in checks],
+            "shown_tokens": [side * side for side in SHOWN_SIDES],
+            "dim": config.scaling.dim,
+        },
+        **provenance(),
+        wall_time_s=seconds,
+    )
+
+
+def card_is_bad(checks: Sequence[Check]) -> bool:
+    """Whether a promise is broken."""
+    return any(check.status == "fail" for check in checks)
+
+
+def default_folder(mixer: NamedMixer) -> Path:
+    """Where a card goes if nobody says."""
+    return Path("runs") / f"card-{mixer.name}"

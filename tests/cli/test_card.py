@@ -1,0 +1,113 @@
+"""`metaformer card` from a user's file to the page, with a budget of one epoch."""
+
+import importlib
+import json
+import sys
+
+import pytest
+
+from metaformer.cli.parsing import parse_and_call
+from metaformer.core.errors import ConfigError, DataError
+from metaformer.core.run_record import read_run_record
+from metaformer.report.card_page import against, cost_rows, load_card, quote, write_card
+from metaformer.study.scaling_record import ScalingConfig
+
+card = importlib.import_module("metaformer.cli.card")
+
+SOURCE = """
+from dataclasses import dataclass
+from torch import nn
+
+@dataclass(frozen=True, kw_only=True)
+class ShiftConfig:
+    step: int = 1
+
+    def build(self, site):
+        return Shift(self.step)
+
+class Shift(nn.Module):
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def forward(self, x):
+        return x.roll(self.step, dims=2) - x
+
+@dataclass(frozen=True, kw_only=True)
+class CropConfig:
+    def build(self, site):
+        return nn.MaxPool2d(2)
+"""
+QUICK = ["--seeds", "2", "--train.epochs", "1", "--train.batch-size", "256", "--data", "digits"]
+
+
+def run(*words):
+    return parse_and_call(card.card, [str(word) for word in words], prog="metaformer card")
+
+
+@pytest.fixture
+def own_file(tmp_path, monkeypatch):
+    (tmp_path / "shifting.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    config = card.recipe()
+    small = ScalingConfig(sides=(14, 28, 56), num_rounds=1, seconds=0.0)
+    monkeypatch.setattr(card, "recipe", lambda: type(config)(**{**vars(config), "scaling": small}))
+    yield tmp_path
+    sys.modules.pop("shifting", None)
+
+
+def test_from_an_empty_file_to_a_card(own_file, capsys):
+    out = own_file / "card"
+    assert run("shifting.py:ShiftConfig(step=2)", *QUICK, "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert "pass  gradients reach the input and every parameter" in printed
+    record = read_run_record(out)
+    assert (record.kind, record.name, record.metrics["promises_kept"].value) == ("card", "shift", 11)
+    assert record.config["mixer"]["step"] == 2
+    loaded = load_card(out)
+    assert [row.name for row in loaded.rows] == ["shift", "pooling", "depthwise_conv", "attention"]
+    assert all(row.num_seeds == 2 for row in loaded.rows)
+    line = quote(loaded)
+    assert line in printed.replace("\n", " ") or line in " ".join(printed.split())
+    assert line.startswith("Shift: ")
+    assert "against depthwise conv" in line
+    assert "11 of 11 contract checks passed." in line
+    assert "0 parameters at 64 channels" in line
+    # The study holds the others minus the card's mixer; the card turns them round.
+    row = loaded.rows[1]
+    assert against(row).startswith(f"{-row.difference:+.1f}".replace("-", "\N{MINUS SIGN}")[:2])
+    costs = {one.title: one for one in cost_rows(loaded)}
+    assert len(costs["Shift"].latency_ms) == len(costs["Shift"].memory_mib) == 3
+    page = (out / "card.html").read_text(encoding="utf-8")
+    assert "http" not in page.split("</style>")[1].replace("http-equiv", "")
+    assert (out / "study" / "report.html").is_file()
+    before = (out / "study" / "shift" / "seed0" / "run.json").stat().st_mtime_ns
+    assert run("shifting.py:ShiftConfig(step=2)", *QUICK, "--out", out) == 0
+    assert (out / "study" / "shift" / "seed0" / "run.json").stat().st_mtime_ns == before
+
+
+def test_a_mixer_that_changes_the_shape_is_not_trained(own_file, capsys):
+    assert run("shifting:CropConfig", *QUICK, "--out", own_file / "card") == 1
+    printed = capsys.readouterr().out
+    assert "fail  keeps the shape on even, odd, oblong and thin grids: (2, 64, 8, 8) becomes (2, 64, 4, 4)" in printed
+    assert "Nothing else was measured." in printed
+    assert not (own_file / "card").exists()
+
+
+def test_a_wrong_name_is_refused(own_file):
+    with pytest.raises(ConfigError, match=r"shifting:ShiftConfg does not exist; .* Did you mean 'ShiftConfig'\?"):
+        run("shifting:ShiftConfg", *QUICK)
+
+
+def test_a_file_in_place_of_the_folder_is_refused(own_file):
+    with pytest.raises(ConfigError, match=r"is a file\. Choose another --out"):
+        run("pooling", *QUICK, "--out", own_file / "shifting.py")
+
+
+def test_a_folder_that_is_no_card_is_refused(tmp_path):
+    with pytest.raises(DataError, match="is not a card"):
+        write_card(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"kind": "train"}))
+    with pytest.raises(DataError, match="is not a run record"):
+        load_card(tmp_path)

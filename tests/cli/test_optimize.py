@@ -1,0 +1,64 @@
+"""`metaformer optimize`, as a user runs it."""
+
+import re
+import warnings
+
+import pytest
+import torch
+
+from metaformer.cli.optimize import optimize
+from metaformer.core.errors import ConfigError
+from metaformer.fast import candidates, trial
+from metaformer.fast.candidates import NotHereError
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path, monkeypatch):
+    """Trials of its own, and no compilation, which takes a minute."""
+
+    def refuse(_model, _dtype):
+        raise NotHereError("left out by the test")
+
+    monkeypatch.setitem(candidates.CANDIDATES, "folded, compiled", refuse)
+    monkeypatch.setattr(trial, "cache_folder", lambda: tmp_path / "trials")
+    monkeypatch.setattr(trial, "ROUNDS", 3)
+
+
+def run(capsys, *words, **options):
+    with warnings.catch_warnings():
+        # On a busy machine the original may win.
+        warnings.simplefilter("ignore", UserWarning)
+        assert optimize("poolformer_s12", *words, batch_size=1, image_size=64, **options) == 0
+    return capsys.readouterr().out
+
+
+def test_it_prints_the_table_and_the_choice(capsys):
+    text = run(capsys)
+    assert text.startswith("poolformer_s12, batch of 1, 3x64x64, fp32, ")
+    assert re.search(r"^[* ] original +[\d.]+ +[\d.]+% +1\.00x", text, re.M)
+    assert re.search(r"^[* ] folded +[\d.]+ ", text, re.M)
+    (chosen,) = re.findall(r"^chosen: (.*)$", text, re.M)
+    assert re.search(rf"^\* {re.escape(chosen)} ", text, re.M)
+    again = run(capsys)
+    assert f"chosen: {chosen} (from an earlier trial; --again repeats it)" in again
+
+
+def test_bf16(capsys):
+    assert re.search(r"^[* ] native, float32 inside", run(capsys, dtype="bf16"), re.M)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_the_model_is_written(capsys, tmp_path):
+    path = tmp_path / "fast.pt2"
+    assert f"wrote {path}" in run(capsys, out=path)
+    loaded = torch.export.load(path).module()
+    assert loaded(torch.randn(1, 3, 64, 64)).shape == (1, 1000)
+
+
+def test_requests_that_cannot_work(tmp_path):
+    with pytest.raises(ConfigError, match="--batch-size must be at least 1; got 0"):
+        optimize("poolformer_s12", batch_size=0)
+    with pytest.raises(ConfigError, match=r"--out must end in \.pt2"):
+        optimize("poolformer_s12", out=tmp_path / "model.onnx")
+    with pytest.raises(ConfigError, match="Did you mean 'poolformer_s12'"):
+        optimize("poolfomer_s12")

@@ -1,0 +1,46 @@
+"""Settings of data that cannot work, each named with what is allowed."""
+
+import pytest
+
+from metaformer.core.errors import ConfigError
+from metaformer.data.augmentation import AugmentationConfig
+from metaformer.data.preparation import Preparation
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop": "resize"}, r"unknown augmentation\.crop 'resize'\. Did you mean 'resized'\?"),
+        ({"erasing_fill": "rand"}, r"unknown augmentation\.erasing_fill 'rand'\. Did you mean 'random'\?"),
+        ({"interpolation": "bicubc"}, r"unknown augmentation\.interpolation 'bicubc'\. Did you mean 'bicubic'\?"),
+        ({"flip": 1.5}, r"augmentation\.flip is a probability, from 0 to 1; got 1\.5\."),
+        ({"erasing": -0.1}, r"augmentation\.erasing is a probability"),
+        ({"shift_px": -1}, r"augmentation\.shift_px must be at least 0; got -1\."),
+        ({"cutout_px": -1}, r"augmentation\.cutout_px must be at least 0"),
+        ({"color_jitter": float("nan")}, r"augmentation\.color_jitter must be at least 0; got nan\."),
+        ({"scale": (0.5, 0.1)}, r"augmentation\.scale must be two numbers above 0, the smaller first; got 0\.5, 0\.1"),
+        ({"ratio": (0.0, 1.0)}, r"augmentation\.ratio must be two numbers above 0"),
+    ],
+    ids=str,
+)
+def test_augmentation(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        AugmentationConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image_size": (0, 8)}, r"preparation\.image_size must be two numbers of at least 1 pixel, or None; got"),
+        ({"validation_fraction": 0.0}, r"preparation\.validation_fraction must be between 0 and 1; got 0\.0\."),
+        ({"max_train_images": 0}, r"preparation\.max_train_images must be at least 1, or None; got 0\."),
+        ({"num_train_images": 0}, r"preparation\.num_train_images must be at least 1"),
+        ({"num_classes": 0}, r"preparation\.num_classes must be at least 1"),
+        ({"mean": (0.5,)}, r"preparation\.mean and preparation\.std go together"),
+        ({"mean": (0.5,), "std": (0.0,)}, r"preparation\.std must be above 0 in every channel"),
+    ],
+    ids=str,
+)
+def test_preparation(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Preparation(**settings)

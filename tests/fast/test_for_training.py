@@ -1,0 +1,169 @@
+"""The fused blocks train as the plain ones do."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from metaformer.block.channel_mlp import ChannelMLPConfig
+from metaformer.block.metaformer_block import MetaFormerBlock
+from metaformer.block.norm import LayerNormConfig, ModifiedLayerNormConfig
+from metaformer.block.residual import ResidualConfig
+from metaformer.block.token_mixers import AttentionConfig, PoolingConfig, SeparableConvConfig
+from metaformer.core.errors import ConfigError
+from metaformer.fast.for_training import FusedBlock, for_training
+from metaformer.models.metaformer import MetaFormer
+
+VARIANTS = {
+    "as it is": {},
+    "pool 5": {"token_mixers": (PoolingConfig(pool_size=5),) * 4},
+    "no layer scale": {"residuals": (ResidualConfig(),)},
+    "res scale": {"residuals": (ResidualConfig(res_scale_init=0.8),)},
+    "star relu, no biases": {
+        "norm": ModifiedLayerNormConfig(bias=False),
+        "channel_mlp": ChannelMLPConfig(activation="star_relu", bias=False),
+    },
+    "hybrid": {"token_mixers": (PoolingConfig(), SeparableConvConfig(), PoolingConfig(), AttentionConfig(head_dim=8))},
+    "no channel mlp": {"channel_mlp": None},
+}
+
+
+def pair(config, shake):
+    """A plain model and a fused one with the same weights."""
+    plain = shake(MetaFormer(config)).double()
+    return plain, for_training(copy.deepcopy(plain))
+
+
+def loss_of(model, images, labels):
+    torch.manual_seed(7)
+    return F.cross_entropy(model(images), labels)
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_loss_and_gradients_are_those_of_the_plain_blocks(small, images, shake, name):
+    plain, fused = pair(replace(small, drop_path=0.4, **VARIANTS[name]), shake)
+    labels = torch.tensor([1, 2])
+    losses = [loss_of(model.train(), images.double(), labels) for model in (plain, fused)]
+    torch.testing.assert_close(*losses)
+    for loss in losses:
+        loss.backward()
+    named = dict(plain.named_parameters())
+    assert named.keys() == dict(fused.named_parameters()).keys()
+    for parameter_name, parameter in fused.named_parameters():
+        torch.testing.assert_close(parameter.grad, named[parameter_name].grad, rtol=1e-6, atol=1e-9)
+
+
+def test_the_loss_curve_stays_within_float_noise(small, images, shake):
+    plain = shake(MetaFormer(replace(small, drop_path=0.2)))
+    fused, labels = for_training(copy.deepcopy(plain)), torch.tensor([1, 2])
+    curves = []
+    for model in (plain, fused):
+        optimizer, curve = torch.optim.AdamW(model.train().parameters(), lr=1e-3), []
+        for _ in range(8):
+            loss = loss_of(model, images, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            curve.append(loss.item())
+        curves.append(curve)
+    assert curves[1] == pytest.approx(curves[0], rel=2e-4)
+    assert curves[0][-1] < 0.8 * curves[0][0]
+
+
+def test_the_norms_bias_in_front_of_pooling_gets_a_zero_gradient(small, images):
+    model = for_training(MetaFormer(small))
+    model(images).square().sum().backward()
+    for block in (module for module in model.modules() if isinstance(module, FusedBlock)):
+        assert torch.equal(block.norm1.bias.grad, torch.zeros_like(block.norm1.bias))
+        assert block.norm2.bias.grad.any()
+
+
+def test_it_works_in_place_and_checkpoints_do_not_change(small):
+    model = MetaFormer(small)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert for_training(model) is model
+    assert list(model.state_dict()) == list(before)
+    MetaFormer(small).load_state_dict(model.state_dict())
+    # Again changes nothing.
+    assert for_training(model) is model
+
+
+def test_somebodys_noise_decides_what_stochastic_depth_drops(small, images, shake):
+    plain, fused = pair(replace(small, drop_path=0.5), shake)
+    for model in (plain, fused):
+        for module in model.train().modules():
+            if hasattr(module, "drop_path_noise"):
+                module.drop_path_noise = torch.tensor([0.1, 0.9])
+    torch.testing.assert_close(fused(images.double()), plain(images.double()))
+
+
+def test_evaluation_and_gradient_checkpointing_work_too(small, images, shake):
+    plain, fused = pair(small, shake)
+    torch.testing.assert_close(fused.eval()(images.double()), plain.eval()(images.double()))
+    fused.train().set_grad_checkpointing()
+    plain.train()
+    results = [model(images.double()).square().sum() for model in (plain, fused)]
+    for result in results:
+        result.backward()
+    for mine, its in zip(fused.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, its.grad)
+
+
+def test_under_autocast_it_is_no_further_from_float32_than_the_plain_blocks(small, images, shake):
+    plain = shake(MetaFormer(small)).train()
+    fused, labels = for_training(copy.deepcopy(plain)), torch.tensor([1, 2])
+
+    def gradient(model, enabled):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            loss = loss_of(model, images, labels)
+        grads = torch.autograd.grad(loss, list(model.parameters()))
+        assert all(grad.dtype == torch.float32 for grad in grads)
+        return torch.cat([grad.flatten() for grad in grads])
+
+    exact = gradient(plain, False)
+    errors = [(gradient(model, True) - exact).norm() / exact.norm() for model in (plain, fused)]
+    assert 0 < errors[1] < 1.5 * errors[0]
+
+
+def test_less_is_kept_for_the_backward_pass(small, images):
+    def kept(model):
+        seen = {}
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t: seen.update({t.data_ptr(): t.nbytes}) or t, lambda t: t
+        ):
+            model(images)
+        parameters = {parameter.data_ptr() for parameter in model.parameters()}
+        return sum(size for address, size in seen.items() if address not in parameters)
+
+    config = replace(small, dims=(32, 64, 64, 64))
+    assert kept(for_training(MetaFormer(config))) < 0.5 * kept(MetaFormer(config))
+
+
+def test_what_cannot_be_fused(small):
+    with pytest.raises(ConfigError, match="for_training takes a MetaFormer; got Linear"):
+        for_training(nn.Linear(2, 2))
+    with pytest.raises(ConfigError, match="no block of this model can be fused"):
+        for_training(MetaFormer(replace(small, norm=LayerNormConfig())))
+
+
+def test_an_mlp_with_dropout_is_left_alone(small, images):
+    # Its masks would have to be drawn again in the backward pass.
+    model = for_training(MetaFormer(replace(small, channel_mlp=ChannelMLPConfig(dropout=0.5)))).train()
+    called = []
+    model.stages[0].blocks[0].channel_mlp.register_forward_hook(lambda *_: called.append(True))
+    model(images)
+    assert called
+
+
+def test_a_block_that_somebody_changed_is_theirs(small):
+    class Their(MetaFormerBlock):
+        pass
+
+    model = MetaFormer(small)
+    model.stages[0].blocks[0].__class__ = Their
+    for_training(model)
+    assert type(model.stages[0].blocks[0]) is Their
+    assert type(model.stages[1].blocks[0]) is FusedBlock

@@ -1,0 +1,181 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from metaformer.core.errors import ShapeError
+from metaformer.ops.native.packing import fill_up, pack_blocks, pack_panels, unpack_blocks, unpack_panels
+from metaformer.ops.norm_mlp.operator import norm_mlp as operator
+from metaformer.ops.norm_mlp.reference import ACTIVATIONS, norm_mlp
+from metaformer.ops.norm_mlp.training import trained_norm_mlp
+from metaformer.ops.normalise import sample_moments
+
+TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 3e-2}
+
+
+def weights(channels, hidden, dtype=torch.float64):
+    return {
+        "weight1": torch.randn(hidden, channels, dtype=dtype) / channels**0.5,
+        "bias1": torch.randn(hidden, dtype=dtype),
+        "weight2": torch.randn(channels, hidden, dtype=dtype) / hidden**0.5,
+        "bias2": torch.randn(channels, dtype=dtype),
+    }
+
+
+def packed(layers, tile_columns):
+    return (
+        pack_panels(layers["weight1"], tile_columns),
+        fill_up(layers["bias1"], tile_columns),
+        pack_blocks(layers["weight2"], tile_columns),
+        layers["bias2"],
+    )
+
+
+def test_the_definition_is_norm_two_convolutions_layer_scale_and_residual():
+    x = torch.randn(2, 6, 4, 5, dtype=torch.float64)
+    norm_weight, norm_bias, layer_scale = torch.randn(3, 6, dtype=torch.float64)
+    fc1, fc2 = torch.nn.Conv2d(6, 24, 1).double(), torch.nn.Conv2d(24, 6, 1).double()
+    normed = F.group_norm(x, 1, norm_weight, norm_bias, 1e-5)
+    expected = x + layer_scale[:, None, None] * fc2(F.gelu(fc1(normed)))
+    first, second = fc1.weight.flatten(1), fc2.weight.flatten(1)
+    z, moments = norm_mlp(
+        x,
+        weight1=first * norm_weight,
+        bias1=fc1.bias + first @ norm_bias,
+        weight2=layer_scale[:, None] * second,
+        bias2=layer_scale * fc2.bias,
+    )
+    torch.testing.assert_close(z, expected)
+    torch.testing.assert_close(moments, sample_moments(expected))
+
+
+@pytest.mark.parametrize("norm", ["none", "sample", "token"])
+def test_gradcheck_of_the_definition(norm):
+    x = torch.randn(2, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    layers = [weight.requires_grad_() for weight in weights(3, 5).values()]
+    factor = torch.tensor([0.5, 1.25], dtype=torch.float64)
+
+    def run(x, *layers):
+        named = dict(zip(weights(3, 5), layers, strict=True))
+        return norm_mlp(x, **named, norm=norm, factor=factor)
+
+    assert torch.autograd.gradcheck(run, (x, *layers))
+
+
+@pytest.mark.parametrize("slice_of", [1 << 20, 64], ids=["one slice", "many slices"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_training_equals_the_definition_forward_and_backward(activation, slice_of, monkeypatch):
+    monkeypatch.setattr("metaformer.ops.norm_mlp.training.SLICE", slice_of)
+    x = (torch.randn(3, 6, 4, 5, dtype=torch.float64) + 0.5).requires_grad_()
+    layers = {name: weight.requires_grad_() for name, weight in weights(6, 20).items()}
+    res_scale = torch.rand(6, dtype=torch.float64, requires_grad=True)
+    factor = torch.tensor([0.0, 1.25, 1.25], dtype=torch.float64)
+    options = {"activation": activation, "eps": 1e-3, "res_scale": res_scale, "factor": factor}
+    expected, _ = norm_mlp(x, **layers, **options)
+    actual = trained_norm_mlp(x, **layers, **options)
+    torch.testing.assert_close(actual, expected)
+    seed, leaves = torch.randn_like(expected), (x, *layers.values(), res_scale)
+    for mine, its in zip(*(torch.autograd.grad(z, leaves, seed) for z in (actual, expected)), strict=True):
+        torch.testing.assert_close(mine, its)
+
+
+def test_training_under_autocast_multiplies_in_bfloat16_and_gives_gradients_in_float32():
+    x = torch.randn(2, 16, 4, 4, requires_grad=True)
+    layers = {name: weight.requires_grad_() for name, weight in weights(16, 64, torch.float32).items()}
+    expected, _ = norm_mlp(x, **layers)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual = trained_norm_mlp(x, **layers, activation="gelu", eps=1e-5)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, expected, rtol=5e-2, atol=5e-2)
+    assert not torch.equal(actual, expected)
+    seed = torch.randn_like(expected)
+    for mine, its in zip(
+        *(torch.autograd.grad(z, (x, *layers.values()), seed) for z in (actual, expected)), strict=True
+    ):
+        assert mine.dtype == torch.float32
+        assert (mine - its).norm() < 2e-2 * its.norm()
+
+
+def test_training_keeps_nothing_hidden():
+    kept = []
+    x, layers = torch.randn(2, 8, 9, 9, requires_grad=True), weights(8, 64, torch.float32)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        trained_norm_mlp(x, **layers, activation="gelu", eps=1e-5)
+    assert sum(tensor.numel() >= x.numel() for tensor in kept) == 1
+
+
+@pytest.mark.parametrize("tile_columns", [12, 16, 32])
+@pytest.mark.parametrize("shape", [(6, 24), (33, 300), (1, 1)], ids=str)
+def test_packing_and_back(shape, tile_columns):
+    matrix = torch.randn(shape)
+    assert torch.equal(unpack_panels(pack_panels(matrix, tile_columns), shape[0]), matrix)
+    assert torch.equal(unpack_blocks(pack_blocks(matrix, tile_columns), *shape), matrix)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_operator_equals_the_definition(library, activation, dtype, layouts):
+    for channels, hidden, grid in ((1, 3, (1, 4)), (24, 96, (7, 7)), (33, 600, (5, 9))):
+        layers, res_scale = weights(channels, hidden, torch.float32), torch.rand(channels)
+        wide = {name: weight.double() for name, weight in layers.items()}
+        for norm, x in zip(
+            ("sample", "token", "none"), layouts(torch.randn(3, channels, *grid).to(dtype)), strict=True
+        ):
+            expected, _ = norm_mlp(x.double(), **wide, activation=activation, norm=norm, res_scale=res_scale.double())
+            options = (res_scale, hidden, activation, norm, 1e-5, True, True)
+            z, moments = operator(x, sample_moments(x), *packed(layers, library.tile_columns), *options)
+            tolerance = TOLERANCE[dtype]
+            torch.testing.assert_close(z.double(), expected, rtol=tolerance, atol=5 * tolerance)
+            torch.testing.assert_close(moments, sample_moments(z), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("tokens", [(1, 3), (7, 7), (31, 29)], ids=str)
+def test_however_threads_share_the_work_the_result_is_the_same(library, tokens, threads):
+    # Few tokens with many hidden channels are shared by hidden channels, the others by tokens.
+    layers, x = weights(40, 1100, torch.float32), torch.randn(1, 40, *tokens)
+    expected, _ = norm_mlp(x, **layers, norm="token")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        options = (None, 1100, "gelu", "token", 1e-5, True, True)
+        results = [operator(x, None, *packed(layers, library.tile_columns), *options)[0] for _ in range(3)]
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(results[0], expected, rtol=1e-5, atol=2e-5)
+    assert all(torch.equal(result, results[0]) for result in results)
+
+
+def test_without_the_residual(library):
+    layers, x = weights(6, 24, torch.float32), torch.randn(2, 6, 3, 3)
+    expected, _ = norm_mlp(x, **layers, skip=False)
+    options = (None, 24, "gelu", "sample", 1e-5, False, False)
+    z, moments = operator(x, sample_moments(x), *packed(layers, library.tile_columns), *options)
+    torch.testing.assert_close(z, expected, rtol=1e-5, atol=1e-5)
+    assert moments.shape == (0, 2)
+
+
+def test_weights_packed_on_another_kind_of_machine_still_work(library):
+    layers, x = weights(6, 24, torch.float32), torch.randn(2, 6, 3, 3)
+    expected, _ = norm_mlp(x, **layers)
+    options = (None, 24, "gelu", "sample", 1e-5, True, False)
+    z, _ = operator(x, sample_moments(x), *packed(layers, 2 * library.tile_columns), *options)
+    torch.testing.assert_close(z, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_of_another_shape_are_refused(library):
+    fc1, bias1, fc2, bias2 = packed(weights(6, 24, torch.float32), library.tile_columns)
+    options = (None, 24, "gelu", "none", 1e-5, True, False)
+    with pytest.raises(ShapeError, match="bias2 must be 6 contiguous float32"):
+        operator(torch.randn(1, 6, 2, 2), None, fc1, bias1, fc2, bias2[:5], *options)
+    with pytest.raises(ShapeError, match="fc1 must be"):
+        operator(torch.randn(1, 7, 2, 2), None, fc1, bias1, fc2, bias2, *options)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu"])
+def test_activations_are_right_far_out(library, activation):
+    x = torch.linspace(-30, 30, 4001).reshape(1, 1, 1, -1)
+    one = {"weight1": torch.ones(1, 1), "bias1": torch.zeros(1), "weight2": torch.ones(1, 1), "bias2": torch.zeros(1)}
+    options = (None, 1, activation, "none", 0.0, False, False)
+    y, _ = operator(x, None, *packed(one, library.tile_columns), *options)
+    torch.testing.assert_close(y, ACTIVATIONS[activation](x), rtol=2e-6, atol=2e-6)

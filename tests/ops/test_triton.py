@@ -1,0 +1,123 @@
+"""The GPU kernels without a GPU: Triton's interpreter runs them in a process of its own, against the definitions."""
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+PRELUDE = """
+import torch
+from torch.testing import assert_close
+
+torch.manual_seed(0)
+TOLERANCE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+
+
+def poison(shape, dtype):
+    return torch.full(shape, float("nan"), dtype=dtype)
+
+
+# Whatever a kernel does not write stays not-a-number, and no comparison forgives that.
+real = torch.empty
+torch.empty = lambda *size, **options: real(*size, **options).fill_(float("nan"))
+torch.empty_like = lambda x: torch.full_like(x, float("nan"))
+"""
+
+POOL = """
+from metaformer.ops.norm_pool import triton as kernels
+from metaformer.ops.norm_pool.reference import norm_pool
+from metaformer.ops.normalise import sample_moments
+
+
+def layouts(x):
+    yield x.contiguous()
+    yield x.contiguous(memory_format=torch.channels_last)
+    wide = torch.full((x.shape[0], x.shape[1] + 1, x.shape[2], 2 * x.shape[3]), float("nan"), dtype=x.dtype)
+    view = wide[:, 1:, :, ::2]
+    view.copy_(x)
+    yield view
+
+
+cases = [(grid, 3, torch.float32) for grid in ((7, 7), (5, 9), (1, 4))] + [((3, 4), k, torch.float32) for k in (1, 5)]
+cases += [((3, 5), 3, torch.float16), ((3, 5), 3, torch.bfloat16)]
+for grid, pool_size, dtype in cases:
+    plain = (torch.randn(2, 5, *grid) + 0.5).to(dtype)
+    scale, res, factor = torch.randn(5), torch.rand(5), torch.tensor([0.0, 1.25])
+    for x, extra, launch in zip(layouts(plain), (None, res, res), ((16, 1), (64, 1), (256, 2)), strict=True):
+        inputs = x.detach().double().requires_grad_(), scale.double().requires_grad_()
+        wide = None if extra is None else extra.double()
+        y, _ = norm_pool(*inputs, pool_size=pool_size, res_scale=wide, factor=factor.double())
+        moments = sample_moments(x)
+        rstd = torch.rsqrt(moments[:, 1] + 1e-5)
+        mine, mine_moments = kernels.forward(x, factor * rstd, scale, extra, pool_size, launch)
+        tolerance = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+        assert_close(mine.double(), y, **tolerance)
+        assert_close(mine_moments, sample_moments(mine), rtol=1e-4, atol=1e-5)
+
+        grad = torch.randn(x.shape).to(dtype)
+        expected_x, expected_scale = torch.autograd.grad(y, inputs, grad.double())
+        sums = kernels.sums_for_backward(x, grad, pool_size)
+        gain = factor * rstd
+        assert_close((gain[:, None] * sums).sum(dim=0).double(), expected_scale, rtol=1e-2, atol=10 * TOLERANCE[dtype])
+        pull = gain * rstd**2 * (sums * scale).sum(dim=1) / x[0].numel()
+        mine_x = kernels.backward(
+            x, grad, gain=gain, mean=moments[:, 0].contiguous(), pull=pull, scale=scale, res_scale=extra,
+            pool_size=pool_size, launch=launch,
+        )
+        assert_close(mine_x.double(), expected_x, **tolerance)
+assert kernels.fastest_launch(plain, 3) == kernels.LAUNCHES[0]
+print("checked")
+"""
+
+MLP = """
+from metaformer.ops.norm_mlp import triton as kernels
+from metaformer.ops.norm_mlp.reference import ACTIVATIONS, norm_mlp
+from metaformer.ops.normalise import sample_moments
+
+cases = [("gelu", torch.float32, True), ("relu", torch.float32, False), ("silu", torch.float32, True)]
+cases += [("squared_relu", torch.float32, True), ("none", torch.float32, False)]
+cases += [("gelu", torch.float16, True), ("gelu", torch.bfloat16, True)]
+for (activation, dtype, extras), (channels, hidden) in zip(cases, [(20, 70), (33, 40)] * 4, strict=False):
+    x = (torch.randn(3, channels, 3, 5) + 0.5).to(dtype)
+    weights = {
+        "weight1": torch.randn(hidden, channels) / channels**0.5, "bias1": torch.randn(hidden),
+        "weight2": torch.randn(channels, hidden) / hidden**0.5, "bias2": torch.randn(channels),
+    }
+    weights = {name: weight.to(dtype) for name, weight in weights.items()}
+    res, factor = (torch.rand(channels), torch.tensor([0.0, 1.25, 1.25])) if extras else (None, None)
+    wide = {name: weight.double() for name, weight in weights.items()}
+    options = {"res_scale": res, "factor": factor}
+    options = {name: value if value is None else value.double() for name, value in options.items()}
+    z, _ = norm_mlp(x.double(), **wide, activation=activation, **options)
+    rows = x.permute(0, 2, 3, 1).flatten(0, 2).contiguous()
+    launch, moments = (32, 32, 1), sample_moments(x)
+    mine, sums = kernels.forward(
+        rows, moments, tokens=15, **weights, activation=activation, eps=1e-5, res_scale=res, factor=factor,
+        launch=launch,
+    )
+    expected = z.permute(0, 2, 3, 1).flatten(0, 2)
+    tolerance = {"rtol": TOLERANCE[dtype], "atol": 4 * TOLERANCE[dtype]}
+    assert_close(mine.double(), expected, **tolerance)
+    assert_close(sums[:, 0], mine.float().sum(dim=1), rtol=1e-4, atol=1e-4)
+    assert_close(sums[:, 1], mine.float().square().sum(dim=1), rtol=1e-4, atol=1e-4)
+
+    grad = torch.randn(rows.shape).to(dtype)
+    normed = (rows.double() - moments[:, :1].repeat_interleave(15, 0)) * torch.rsqrt(
+        moments[:, 1:].repeat_interleave(15, 0).double() + 1e-5
+    )
+    before = (normed @ wide["weight1"].T + wide["bias1"]).requires_grad_()
+    after = ACTIVATIONS[activation](before)
+    branch = grad.double() if factor is None else grad.double() * factor.repeat_interleave(15)[:, None]
+    (expected_grad,) = torch.autograd.grad(after, before, branch @ wide["weight2"])
+    del weights["bias2"]
+    mine_after, mine_grad = kernels.hidden_grads(
+        rows, grad, moments, tokens=15, **weights, activation=activation, eps=1e-5, factor=factor, launch=launch
+    )
+    assert_close(mine_after.double(), after.detach(), **tolerance)
+    assert_close(mine_grad.double(), expected_grad, **tolerance)
+print("checked")
+"""
+
+
+@pytest.mark.parametrize("kernels", [POOL, MLP], ids=["norm_pool", "norm_mlp"])
+def test_kernels_equal_the_definitions_forward_and_backward(run_python, kernels):
+    assert run_python(PRELUDE + kernels, TRITON_INTERPRET="1").strip().endswith("checked")
