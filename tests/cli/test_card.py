@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from metaformer.cli.parsing import parse_and_call
+from metaformer.cli.report import report
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.run_record import read_run_record
 from metaformer.report.card_page import against, cost_rows, load_card, quote, write_card
@@ -82,6 +83,10 @@ def test_from_an_empty_file_to_a_card(own_file, capsys):
     page = (out / "card.html").read_text(encoding="utf-8")
     assert "http" not in page.split("</style>")[1].replace("http-equiv", "")
     assert (out / "study" / "report.html").is_file()
+    (out / "card.html").unlink()
+    assert parse_and_call(report, [str(out)], prog="metaformer report") == 0
+    assert (out / "card.html").is_file()
+    assert line in " ".join(capsys.readouterr().out.split())
     before = (out / "study" / "shift" / "seed0" / "run.json").stat().st_mtime_ns
     assert run("shifting.py:ShiftConfig(step=2)", *QUICK, "--out", out) == 0
     assert (out / "study" / "shift" / "seed0" / "run.json").stat().st_mtime_ns == before

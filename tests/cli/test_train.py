@@ -154,3 +154,20 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number):
     again.communicate()
     # Not from the beginning.
     assert not first.startswith("epoch 1/400: loss 2.3") or list(out.glob("checkpoint-0001-*"))
+
+
+def test_fused_operators_train_to_the_same_losses(tmp_path):
+    histories = []
+    for name, extra in (("plain", []), ("fast", ["--execution.fast"])):
+        assert run([*QUICK, *extra, "--out", str(tmp_path / name)]) == 0
+        histories.append(read_run_record(tmp_path / name).history["train_loss"])
+    assert histories[0] == pytest.approx(histories[1], rel=1e-3)
+
+
+def test_a_training_has_a_page(tmp_path, capsys):
+    assert run([*QUICK, "--out", str(tmp_path / "one")]) == 0
+    assert run([*QUICK, "--seed", "1", "--out", str(tmp_path / "other")]) == 0
+    capsys.readouterr()
+    assert run(["report", str(tmp_path / "one"), str(tmp_path / "other")]) == 0
+    assert "report.html" in capsys.readouterr().out
+    assert "Validation accuracy" in (tmp_path / "one" / "report.html").read_text()

@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from metaformer.core.errors import DataError
 from metaformer.data.augmentation import AugmentationConfig
 from metaformer.data.batch_plan import BatchPlan
+from metaformer.data.image_loader import ImageLoader
+from metaformer.data.image_set import Sample
+from metaformer.data.image_tasks import ImageReader, ImageTask
+from metaformer.data.image_transform import ImageTransform
 from metaformer.data.preparation import Preparation
 from metaformer.data.sources import open_data
 
@@ -83,6 +88,26 @@ def test_workers_go_on_after_ctrl_c_until_they_are_closed(running):
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate(timeout=120)[0] == "closed 0\n"
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("num_good", [0, 3])
+def test_an_error_comes_after_the_batches_before_it_and_leaves_no_worker(sets, num_workers, num_good):
+    transform = ImageTransform(image_size=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3)
+    reader = ImageReader(AugmentationConfig(), transform)
+
+    def tasks():
+        for number in range(num_good):
+            yield [ImageTask(sample=Sample(name=str(number), image=sets.noise(number), label=number), key=number)]
+        raise DataError("the disk is gone")
+
+    labels = []
+    batches = ImageLoader(num_workers=num_workers, where="toy").training_batches(reader, tasks())
+    with pytest.raises(DataError, match=r"^the disk is gone$"):
+        labels.extend(int(batch) for _, batch in batches)
+    assert labels == list(range(num_good))
+    # At once, and not when the garbage collector comes by.
+    assert multiprocessing.active_children() == []
 
 
 def test_closing_early_leaves_no_worker_and_no_thread(tmp_path, sets):

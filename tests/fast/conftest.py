@@ -11,6 +11,7 @@ from metaformer.models.metaformer import MetaFormer
 def own_trials(tmp_path, monkeypatch) -> None:
     """Trials of tests are not those of the user."""
     monkeypatch.setattr(trial, "cache_folder", lambda: tmp_path / "trials")
+    monkeypatch.setattr(trial, "ROUNDS", 3)
 
 
 @torch.no_grad()

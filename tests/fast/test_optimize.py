@@ -15,6 +15,17 @@ from metaformer.fast.verify import TOLERANCE, fresh_inputs, largest_difference
 from metaformer.models.metaformer import MetaFormer
 
 
+class Computes(nn.Module):
+    """A module around a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
 @pytest.fixture(autouse=True)
 def no_compiled_candidate(monkeypatch):
     """Compiling takes a minute; one slow test does it."""
@@ -79,11 +90,8 @@ def test_the_table_names_every_candidate_and_marks_the_choice(model, images, tim
 
 
 def test_a_wrong_candidate_is_dropped_however_fast(model, images, times, monkeypatch):
-    class Wrong(nn.Module):
-        def forward(self, x):
-            return model(x) * (1 + 1e-3)
-
-    monkeypatch.setitem(CANDIDATES, "folded", lambda _model, _dtype: Wrong())
+    wrong = Computes(lambda x: model(x) * (1 + 1e-3))
+    monkeypatch.setitem(CANDIDATES, "folded", lambda _model, _dtype: wrong)
     times["folded"], times["native"] = 0.001, 5.0
     rows = {row.name: row for row in trial_of(optimize(model, images)).rows}
     assert rows["folded"].dropped.startswith("wrong by ")
@@ -92,8 +100,8 @@ def test_a_wrong_candidate_is_dropped_however_fast(model, images, times, monkeyp
 
 def test_a_candidate_that_is_right_on_the_example_only_is_dropped(model, images, times, monkeypatch):
     remembered = model(images).detach()
-    monkeypatch.setitem(CANDIDATES, "folded", lambda _m, _d: lambda x: remembered)
-    times["folded"] = 0.001
+    monkeypatch.setitem(CANDIDATES, "folded", lambda _m, _d: Computes(lambda x: remembered))
+    times["folded"], times["native"] = 0.001, 5.0
     assert {row.name: row for row in trial_of(optimize(model, images)).rows}["folded"].dropped.startswith("wrong by ")
 
 
@@ -102,7 +110,7 @@ def test_a_candidate_that_crashes_or_gives_nan_is_dropped(model, images, times, 
         raise RuntimeError("kernel\nburnt")
 
     monkeypatch.setitem(CANDIDATES, "folded", crash)
-    monkeypatch.setitem(CANDIDATES, "native", lambda _m, _d: lambda x: model(x) * float("nan"))
+    monkeypatch.setitem(CANDIDATES, "native", lambda _m, _d: Computes(lambda x: model(x) * float("nan")))
     with pytest.warns(UserWarning, match="returned as it is"):
         result = optimize(model, images)
     rows = {row.name: row for row in trial_of(result).rows}
@@ -127,7 +135,7 @@ def test_a_trial_is_kept_and_its_choice_checked_again(model, images, times, monk
     assert trial_of(copy).cached
     assert trial_of(copy).chosen == "folded"
     # What was right once is wrong now: everything is tried anew.
-    monkeypatch.setitem(CANDIDATES, "folded", lambda _m, _d: lambda x: model(x) + 1)
+    monkeypatch.setitem(CANDIDATES, "folded", lambda _m, _d: Computes(lambda x: model(x) + 1))
     times["native"] = 1.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -234,8 +242,8 @@ def test_fresh_inputs_are_like_the_example_and_always_the_same():
 
 def test_the_difference_is_a_share_of_the_largest_score():
     expected = [torch.tensor([[1.0, -4.0]])]
-    assert largest_difference(lambda x: x + 0.04, expected, expected) == pytest.approx(0.01)
-    assert largest_difference(lambda x: x[:, :1], expected, expected) == float("inf")
+    assert largest_difference(Computes(lambda x: x + 0.04), expected, expected) == pytest.approx(0.01)
+    assert largest_difference(Computes(lambda x: x[:, :1]), expected, expected) == float("inf")
 
 
 @pytest.mark.slow

@@ -99,3 +99,29 @@ def test_hostile_titles_run_nothing_on_a_narrow_screen(study_folder, tmp_path):
     assert console == []
     assert all(seen["charts"])
     assert seen["overflow"] <= 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getloadavg()[0] > (os.cpu_count() or 1) / 2, reason="the machine is busy: nothing to time")
+def test_a_study_of_a_hundred_runs_opens_within_two_seconds(make_study, tmp_path):
+    rows = [
+        (f"row{index}", f"Row {index}", ["pooling"] * 4, 70.0, 70.0 + index, 1000 + index, 1e6 + index, 900, False)
+        for index in range(20)
+    ]
+    folder = make_study(rows=rows, num_seeds=5)
+    record = json.loads((folder / "run.json").read_text())
+    record["labels"]["base"] = "row0"
+    (folder / "run.json").write_text(json.dumps(record))
+    target = write_page(folder)
+    text = target.read_text(encoding="utf-8")
+    # After the page's own script; without virtual time, so that the clock is a real one.
+    clock = "<script>document.body.append(`ready after ${Math.round(performance.now())} ms`)</script></body>"
+    target.write_text(text.replace("</body>", clock), encoding="utf-8")
+    flags = [flag for flag in FLAGS if not flag.startswith("--virtual-time")]
+    command = [CHROMIUM, *flags, f"--user-data-dir={tmp_path}/profile", "--window-size=1200,900", "--dump-dom"]
+    done = subprocess.run(
+        [*command, target.as_uri()], capture_output=True, text=True, encoding="utf-8", timeout=60, check=False
+    )
+    found = re.search(r"ready after (\d+) ms", done.stdout.rpartition("</script>")[2])
+    assert found, done.stderr[-2000:]
+    assert int(found[1]) < 2000

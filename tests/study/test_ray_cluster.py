@@ -83,6 +83,11 @@ def test_too_few_workers_are_refused():
         RayCluster(address="local", num_workers=0)
 
 
+def test_the_address_of_a_client_is_refused_with_what_to_do():
+    with pytest.raises(ConfigError, match=r"got 'ray://head:10001'\. Run the command there with --ray auto\.$"):
+        RayCluster(address="ray://head:10001")
+
+
 @pytest.mark.slow
 def test_an_address_where_nobody_answers_is_named(tmp_path):
     pytest.importorskip("ray", reason="ray is not installed: pip install 'metaformer[ray]'")

@@ -1,6 +1,7 @@
 import base64
 import io
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -14,11 +15,15 @@ class Colours:
     """Images that are all of one colour."""
 
     facts = SimpleNamespace(mean=(0.5, 0.25, 0.5), std=(0.5, 0.25, 0.5))
+    unreadable: ClassVar[list[tuple[str, str]]] = []
 
     def __init__(self, num_images, colour):
         self.images = torch.tensor(colour).view(1, 3, 1, 1).expand(num_images, 3, 8, 8)
 
-    def evaluation_batches(self, split, *, batch_size):
+    def train_batches(self, plan):
+        yield from ()
+
+    def evaluation_batches(self, split, *, batch_size=250, rank=0, world_size=1):
         yield self.images[:batch_size], torch.zeros(len(self.images), dtype=torch.long)
 
 

@@ -53,7 +53,7 @@ def disturb(folder, options, *, num_lines, delay_s, number=signal.SIGKILL):
     process.send_signal(number)
     rest, _ = process.communicate(timeout=300)
     steps = [line for line in [*seen, *rest.splitlines()] if line[:2] == "0 "]
-    return steps[-1].split()[1:3] if steps else ["-", "-"], rest, process.returncode
+    return steps[-1].split()[1:3] if steps else ["0", "0"], rest, process.returncode
 
 
 def expect_same(expected, actual):
@@ -116,7 +116,7 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path, capsys):
         expect_same(tmp_path / name, folder)
         end = "killed" if code == -signal.SIGKILL else "had ended"
         newest = saved[-1] if saved else "none"
-        log.append(f"{number + 1:2} {name:26} {end} after epoch {place[0]}, step {place[1]}; newest: {newest}")
+        log.append(f"{number + 1:2} {name:26} {end} after {place[0]} epochs and {place[1]} steps; saved: {newest}")
         assert not list(folder.glob(".*.part"))
     with capsys.disabled():
         print("\n" + "\n".join(log))  # noqa: T201 (quoted in the documentation)

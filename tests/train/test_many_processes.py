@@ -138,4 +138,5 @@ def test_a_loss_that_is_no_number_in_one_process_is_named_by_all(tmp_path):
     reason = "the loss became nan in epoch 1, step 2: the images of the batch are not finite"
     said = {line for line in lines if line.startswith("error")}
     # The launcher may end one before it has said it.
-    assert said and said <= {f"error {rank}: {reason}" for rank in range(2)}, lines
+    assert said
+    assert said <= {f"error {rank}: {reason}" for rank in range(2)}, lines

@@ -78,6 +78,15 @@ def test_a_run_killed_in_evaluation_writes_the_epoch_once(tmp_path):
     assert places(tmp_path) == WHOLE
 
 
+@pytest.mark.parametrize("num_known", [4, 6])
+def test_an_epoch_that_was_saved_and_not_logged_is_added(tmp_path, num_known):
+    """Killed between the two; or the epoch's line is lost in the middle."""
+    known = an_epoch(0)[:4] + an_epoch(1)[: num_known - 4]
+    write(tmp_path, known)
+    write(tmp_path, [epoch(1, resumed=True), *an_epoch(1)[num_known - 4 :]])
+    assert places(tmp_path) == WHOLE
+
+
 def test_a_run_whose_epochs_are_all_done_leaves_the_log_alone(tmp_path):
     write(tmp_path, an_epoch(0) + an_epoch(1))
     before = (tmp_path / LOG_FILE).read_bytes()

@@ -64,7 +64,9 @@ def card(
     command, console, started = shlex.join(["metaformer", *sys.argv[1:]]), Console(), time.perf_counter()
     checks = _check(console, named, with_compile=compile)
     if checks[SHAPE_CHECK].status == "fail":
-        console.print("The mixer does not keep the shape, so it cannot be trained. Nothing else was measured.")
+        console.print(
+            "The mixer does not keep the shape, so it cannot be trained. Nothing else was measured.", soft_wrap=True
+        )
         return 1
     study = card_study(named, config)
     events = run_study(study, out=folder / ACCURACY, command=command, num_workers=workers)

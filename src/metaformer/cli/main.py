@@ -11,6 +11,8 @@ from metaformer.cli.parsing import UsageError, parse_and_call
 # The words of a command -> its module, which has one function of the command's name; and what it is for.
 COMMANDS = {
     ("study", "quick"): ("study_quick", "compare token mixers on real data; ends with a table and a page"),
+    ("study", "paper"): ("study_paper", "every row of the papers' ablations, several seeds, claims judged by the data"),
+    ("card",): ("card", "the report card of one token mixer, yours or ours"),
     ("train",): ("train", "train one model by a recipe, on any images"),
     ("report",): ("report", "make the page of a study again, from its records"),
     ("models",): ("models", "list the models, with parameters and MACs"),
@@ -18,6 +20,8 @@ COMMANDS = {
     ("evaluate",): ("evaluate", "measure trained weights on labelled images: accuracy, loss, confusion"),
     ("predict",): ("predict", "what trained weights see in images"),
     ("profile",): ("profile", "count what one model costs, part by part"),
+    ("optimize",): ("optimize", "a faster copy of a model with the same outputs, chosen by a timed trial"),
+    ("bench",): ("bench", "our models beside their peers, in one interleaved run"),
     ("doctor",): ("doctor", "what works on this machine, and why the rest does not"),
 }
 

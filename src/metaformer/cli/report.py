@@ -8,6 +8,7 @@ from rich.console import Console
 
 from metaformer.core.errors import ConfigError
 from metaformer.core.run_record import RUN_FILE, read_run_record
+from metaformer.report.card_page import load_card, quote, write_card
 from metaformer.report.claims import is_tested, judge_claims
 from metaformer.report.claims_table import claims_rich_table
 from metaformer.report.export_files import export as export_files
@@ -31,12 +32,17 @@ def report(
     With a second folder it compares two studies: rows of the same settings join their runs, others stand side by side.
 
     Args:
-        folder: What '--out' named: a study, as runs/quick, or a training.
+        folder: What '--out' named: a study, as runs/quick, a training, or a card.
         other: Another study, or another training.
         export: A folder for the table and the claims as CSV, Markdown and LaTeX, and the charts as SVG and PNG.
     """
     console = Console()
-    if _is_training(folder):
+    if other is None and _kind(folder) == "card":
+        page = write_card(folder)
+        console.print(quote(load_card(folder)), soft_wrap=True, highlight=False)
+        console.print(f"\ncard: {page.resolve()}", soft_wrap=True, highlight=False)
+        return 0
+    if _kind(folder) == "train":
         page = write_training_page([folder] if other is None else [folder, other])
         console.print(f"page: {page.resolve()}", soft_wrap=True, highlight=False)
         return 0
@@ -56,8 +62,9 @@ def report(
     return 1 if why_none else 0
 
 
-def _is_training(folder: Path) -> bool:
-    return (folder / RUN_FILE).is_file() and read_run_record(folder).kind == "train"
+def _kind(folder: Path) -> str:
+    """Of the folder's own record; "" where there is none, which whoever reads it next explains."""
+    return read_run_record(folder).kind if (folder / RUN_FILE).is_file() else ""
 
 
 def show_report(console: Console, folder: Path) -> Study:

@@ -62,7 +62,7 @@ def study_paper(
         parts: Of the study, with commas between: runs, speed (latency, memory), scaling (cost against tokens).
         out: Folder of the study. What is finished there is not run again.
         workers: Runs side by side; one a core if not given.
-        ray: Address of a Ray cluster that performs the runs; local starts one.
+        ray: Address of the Ray cluster that performs the runs, as host:6379 or auto; local starts one here.
     """
     scale_name = scale_of(data) if scale == "auto" else scale
     study = limited(recipe(scale_name, data=data), epochs=epochs, lr=lr, max_train_images=max_train_images)

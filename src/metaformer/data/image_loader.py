@@ -96,13 +96,14 @@ def _here(reader: ImageReader, batches: Iterable[Tasks]) -> Generator[ReadImages
 def _by_workers(reader: ImageReader, batches: Iterable[Tasks], num_workers: int) -> Generator[ReadImages, None, None]:
     # Reading raw bytes must not hold up the training step that asks for a batch.
     ahead = ReadAhead(batches, num_ahead=TASKS_AHEAD)
+    failures: list[Exception] = []
     try:
         with warnings.catch_warnings():
             # More workers than cores is the caller's choice.
             warnings.filterwarnings("ignore", message="This DataLoader will create")
             loader: DataLoader[Any] = DataLoader(
                 reader,  # type: ignore[arg-type]
-                batch_sampler=ahead,  # type: ignore[arg-type]
+                batch_sampler=_until_failure(ahead, failures),  # type: ignore[arg-type]
                 num_workers=num_workers,
                 collate_fn=_as_it_is,
                 worker_init_fn=_start_worker,
@@ -113,11 +114,25 @@ def _by_workers(reader: ImageReader, batches: Iterable[Tasks], num_workers: int)
             iterator = iter(loader)
         try:
             yield from iterator
+            if failures:
+                raise failures[0]
         finally:
             # Without it the workers would live as long as a reference in a traceback does.
             iterator._shutdown_workers()  # type: ignore[attr-defined]
     finally:
         ahead.close()
+
+
+def _until_failure(batches: Iterable[Tasks], failures: list[Exception]) -> Iterator[Tasks]:
+    """The batches up to an error, which is kept for later.
+
+    DataLoader must not see it: raised in its constructor, the error would leave workers that only the garbage collector
+    ends, and that closes their pipes twice; the second time they may be somebody else's files.
+    """
+    try:
+        yield from batches
+    except Exception as error:
+        failures.append(error)
 
 
 def _process_context() -> Any:

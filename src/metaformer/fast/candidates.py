@@ -1,6 +1,7 @@
 """The ways to run a model that `optimize` chooses from: one function each, and one table."""
 
 import copy
+import importlib.util
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -69,6 +70,17 @@ def native_in_float32(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
     return _in_dtype(_folded_native(model), model, torch.float32)
 
 
+def on_gpu(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
+    """Folded, by our Triton kernels."""
+    if _device(model).type != "cuda":
+        raise NotHereError(f"the Triton kernels run on a GPU; the model is on {_device(model)}")
+    if importlib.util.find_spec("triton") is None:
+        raise NotHereError("Triton is not installed")
+    from metaformer.fast.gpu import TritonBackend
+
+    return _in_dtype(folded(copy.deepcopy(model).float(), TritonBackend(dtype)).to(dtype), model, dtype)
+
+
 # The name in the trial's table -> how the model is made. The first is what all others are compared with.
 CANDIDATES: dict[str, Callable[[MetaFormer, torch.dtype], nn.Module]] = {
     "original": original,
@@ -76,6 +88,7 @@ CANDIDATES: dict[str, Callable[[MetaFormer, torch.dtype], nn.Module]] = {
     "folded, compiled": folded_compiled,
     "native": native,
     "native, float32 inside": native_in_float32,
+    "Triton": on_gpu,
 }
 
 
@@ -95,7 +108,7 @@ def _folded_native(model: MetaFormer) -> MetaFormer:
 
 def _in_dtype(made: nn.Module, model: MetaFormer, dtype: torch.dtype) -> nn.Module:
     """The model itself where callers pass that dtype anyway: it keeps the interface of a MetaFormer."""
-    return made if next(model.parameters()).dtype == dtype else InDtype(made, dtype)
+    return made if next(model.parameters()).dtype == dtype else InDtype(made, dtype).eval()
 
 
 def _device(model: MetaFormer) -> torch.device:

@@ -1,5 +1,6 @@
 """An optimized model in a file: an exported program, with its weights as they were packed."""
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -17,5 +18,7 @@ def save_program(model: nn.Module, example: Tensor, path: Path) -> None:
     """
     plain = getattr(model, "_orig_mod", model)
     program = torch.export.export(plain, (example,))
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        # Said of every weight whose channels lie together; it is written whole.
+        warnings.filterwarnings("ignore", message="No complete tensor found in the group")
         torch.export.save(program, temporary)

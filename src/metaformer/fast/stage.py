@@ -77,11 +77,12 @@ def folded(model: MetaFormer, backend: Backend) -> MetaFormer:
 
     The copy holds no trainable parameters in its stages. A part that does not fold is kept as it is.
     """
-    copied = copy.deepcopy(model).eval().requires_grad_(False)
+    copied = copy.deepcopy(model).requires_grad_(False)
     for index, stage in enumerate(copied.stages):
         assert isinstance(stage, Stage)
         copied.stages[index] = _fold_stage(stage, backend)
-    return copied
+    # The new parts are born in training mode.
+    return copied.eval()
 
 
 def _fold_stage(stage: Stage, backend: Backend) -> FoldedStage:

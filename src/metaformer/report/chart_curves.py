@@ -13,6 +13,8 @@ COLUMNS = {
     "train_loss": "Training loss (nats)",
 }
 
+FEW_EPOCHS = 10
+
 
 def curve_charts(rows: Sequence[Row]) -> dict[str, Any]:
     """Column -> its chart, for the columns that some run recorded."""
@@ -23,6 +25,9 @@ def curve_charts(rows: Sequence[Row]) -> dict[str, Any]:
 def _chart(rows: Sequence[Row], column: str) -> Any:
     styles = colors(rows)
     shown = [row for row in rows if row.curves.get(column)]
+    num_epochs = max(len(values) for row in shown for values in row.curves[column].values())
+    # Whole epochs, however few there are.
+    whole = {"tick0": 1, "dtick": 1} if num_epochs <= FEW_EPOCHS else {}
     traces = [trace for row in shown for trace in _traces(row, row.curves[column], styles[row.name])]
     return figure(
         traces,
@@ -32,9 +37,8 @@ def _chart(rows: Sequence[Row], column: str) -> Any:
         hovermode="x",
         showlegend=True,
         legend={"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top", "font": {"size": 12.5}},
-        xaxis=axis(
-            "epoch", showgrid=False, ticks="outside", ticklen=4, tickcolor=MUTED, showline=True, hoverformat="d"
-        ),
+        xaxis=axis("epoch", showgrid=False, ticks="outside", ticklen=4, tickcolor=MUTED, showline=True, hoverformat="d")
+        | whole,
         yaxis=axis(COLUMNS[column]),
     )
 

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from metaformer.report.statistics import Verdict
 
+# Settings that a row changes only if it is another model altogether.
+OTHER_ARCHITECTURE = ("model.options", "model.patch_embeddings")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
@@ -59,4 +62,7 @@ class Row:
 
     @property
     def changes_token_mixer(self) -> bool:
+        """Whether the token mixer is what it changes: another architecture, or another family's block, is not that."""
+        if any(path.startswith(OTHER_ARCHITECTURE) for path in self.changed_settings):
+            return False
         return any("token_mixer" in path for path in self.changed_settings)

@@ -85,8 +85,8 @@ def card_record(
         config={"mixer": to_dict(mixer)["config"], "card": to_dict(config)},
         seed=None,
         metrics={
-            "promises_kept": Metric(value=num_kept, unit="checks"),
-            "promises": Metric(value=len(checks), unit="checks"),
+            "promises_kept": Metric(value=float(num_kept), unit="checks"),
+            "promises": Metric(value=float(len(checks)), unit="checks"),
         },
         labels={
             "title": mixer.title,

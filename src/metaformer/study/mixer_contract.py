@@ -70,6 +70,7 @@ def _input(grid: Grid = GRIDS[0], batch: int = 2) -> Tensor:
 def _same(actual: Tensor, expected: Tensor, what: str, tolerance: float = TOLERANCE) -> None:
     if actual.shape != expected.shape:
         raise BrokenPromiseError(f"{what}: shape {tuple(actual.shape)} and {tuple(expected.shape)}")
+    actual, expected = actual.detach(), expected.detach()
     difference = float((actual - expected).abs().max())
     if not difference <= tolerance * max(1.0, float(expected.abs().max())):
         raise BrokenPromiseError(f"{what}: results differ by up to {difference:.3g}, input {tuple(expected.shape)}")

@@ -26,19 +26,24 @@ MOST_TRIES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class RayCluster:
-    """As many runs at once as the cluster has cores, each on one of them (and on a share of a GPU where there are any).
+    """As many runs at once as the cluster has GPUs, or cores where it has none, each on one of them.
 
     A machine needs this package and the data, under the same name; it needs no shared disk: a run's files come back
     through Ray, and are written here, whole, once. A run whose machine is lost starts anew on another.
     """
 
-    address: str  # of the cluster, as in ray://host:10001 or host:6379; local starts one on this machine
-    num_workers: int | None = None  # runs at once; None: one a core of the cluster
-    num_gpus: float = 0.0  # of a run
+    address: str  # of the cluster this machine belongs to, as in host:6379, or auto; local starts one here
+    num_workers: int | None = None  # runs at once; None: one a GPU of the cluster, or a core
+    num_gpus: float | None = None  # of a run; None: one where the cluster has any
 
     def __post_init__(self) -> None:
         if self.num_workers is not None and self.num_workers < 1:
             raise ConfigError(f"workers must be at least 1; got {self.num_workers}.")
+        if self.address.startswith("ray://"):
+            raise ConfigError(
+                "a Ray cluster is joined by the address of its head, host:6379, from a machine that is part of it; "
+                f"got {self.address!r}. Run the command there with --ray auto."
+            )
         _ray()
 
     def perform(self, runs: Sequence[Run], out: Path, *, command: str) -> Generator[StudyEvent, None, None]:
@@ -47,12 +52,14 @@ class RayCluster:
         started_here = not ray.is_initialized()
         if started_here:
             _connect(ray, self.address)
-        task = ray.remote(num_cpus=1, num_gpus=self.num_gpus, max_retries=0, num_returns="streaming")(_remote_run)
+        num_gpus = self.num_gpus if self.num_gpus is not None else float(_has_gpus(ray))
+        task = ray.remote(num_cpus=1, num_gpus=num_gpus, max_retries=0, num_returns="streaming")(_remote_run)
         waiting = deque(_Job(run=run) for run in runs)
         under_way: dict[Any, _Job] = {}
         try:
             while waiting or under_way:
-                room = (self.num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))) - len(under_way)
+                # Asked each time: machines come and go.
+                room = (self.num_workers or _capacity(ray, num_gpus)) - len(under_way)
                 for _ in range(min(room, len(waiting))):
                     job = waiting.popleft()
                     under_way[task.remote(job.run, command)] = job
@@ -88,6 +95,15 @@ def _ray() -> Any:
     except ImportError:
         raise MissingExtraError(need="a Ray cluster", extra="ray") from None
     return ray
+
+
+def _has_gpus(ray: Any) -> bool:
+    return float(ray.cluster_resources().get("GPU", 0)) > 0
+
+
+def _capacity(ray: Any, num_gpus: float) -> int:
+    resources = ray.cluster_resources()
+    return max(1, int(resources.get("GPU", 0) / num_gpus if num_gpus else resources.get("CPU", 1)))
 
 
 def _connect(ray: Any, address: str) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.source import DataSource
+from metaformer.fast.for_training import for_training
 from metaformer.train.execution import Execution
 from metaformer.train.loop import StepResult, train
 from metaformer.train.memory import OutOfMemoryError, advice, is_out_of_memory, peak_memory_mib
@@ -47,6 +48,8 @@ def dry_run(run: Run, data: DataSource, folder: Path, *, execution: Execution) -
         DivergedError: The loss is not finite at once.
     """
     model = first_model(run, data)
+    if execution.fast:
+        model = for_training(model)
     plan = BatchPlan(seed=run.seed, epoch=0, batch_size=run.train.batch_size)
     images, _ = next(data.train_batches(plan))
     results = train(model, data, run.train, seed=run.seed, execution=execution)

@@ -16,6 +16,7 @@ class Execution:
 
     micro_batch_size: int | None = None  # images at once in a process; gradients add up over a step's; None: all
     compile: bool = False  # torch.compile: minutes at the start, faster steps
+    fast: bool = False  # fused operators in the blocks, where the modified layer norm and pooling or an MLP allow it
     grad_checkpointing: bool = False  # compute activations twice instead of keeping them
     num_workers: int = 0  # processes that read images, for data that do not fit into memory
     checkpoint_minutes: float = 5.0  # at least so often, besides after every epoch

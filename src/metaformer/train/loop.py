@@ -223,13 +223,7 @@ def train(
                 execution.checkpoint_steps and (step + 1) % execution.checkpoint_steps == 0
             )
             is_last = step + 1 == steps_per_epoch
-            if checkpoints and rank == 0 and ((is_due and not is_last) or signal_number):
-                require_finite_weights(epoch, step + 1)
-                checkpoints.save(snapshot(epoch, step + 1))
-                saved_at = time.perf_counter()
-            if signal_number:
-                where = f"epoch {epoch + 1}, step {step + 1}"
-                raise InterruptedRunError(_stopped(where, folder), signal_number=signal_number)
+            # First told, then saved: a log then has all that a resume does not do again.
             yield StepResult(
                 epoch=epoch,
                 step=step + 1,
@@ -240,6 +234,13 @@ def train(
                 waiting_share=waited / (now - epoch_started),
                 memory_mib=peak_memory_mib(fabric.device),
             )
+            if checkpoints and rank == 0 and ((is_due and not is_last) or signal_number):
+                require_finite_weights(epoch, step + 1)
+                checkpoints.save(snapshot(epoch, step + 1))
+                saved_at = time.perf_counter()
+            if signal_number:
+                where = f"epoch {epoch + 1}, step {step + 1}"
+                raise InterruptedRunError(_stopped(where, folder), signal_number=signal_number)
             asked_at = time.perf_counter()
 
         if step + 1 != steps_per_epoch:

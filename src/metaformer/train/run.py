@@ -19,6 +19,7 @@ from metaformer.core.run_record import Metric, RunRecord
 from metaformer.core.seeding import key_seed
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
+from metaformer.fast.for_training import for_training
 from metaformer.models.create import create_model
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.timm_model import ModelConfig, TimmModelConfig, build_model
@@ -116,6 +117,8 @@ def perform(
     fabric = start_fabric(run.train, execution)
     is_first = fabric.global_rank == 0
     model = first_model(run, data)
+    if execution.fast:
+        model = for_training(model)
     if is_first:
         require_writable(folder)
     # What the loop cannot know of its model and data.

@@ -45,15 +45,22 @@ class RunLog:
                 return
             values = {name: float(getattr(result, name)) for name in COLUMNS}
             step = result.epoch * result.steps_per_epoch + result.step
-        elif result.resumed:
-            # Logged when it was done; what follows it in the log may be of steps that count.
-            return
         else:
             values = {"epoch": float(result.epoch)} | {name: result.history[name][-1] for name in EVALUATED}
             step = result.epoch * result.steps_per_epoch
+        if isinstance(result, EpochResult) and result.resumed:
+            self._complete(values)
+            return
         with naming_disk_errors(f"the log in {self._folder}", KEPT):
             for logger in self._loggers:
                 logger.log(values, step)
+
+    def _complete(self, values: Values) -> None:
+        """An epoch that was saved is in the log, but for a kill in between."""
+        with naming_disk_errors(f"the log in {self._folder}", KEPT):
+            for logger in self._loggers:
+                if isinstance(logger, CsvLog):
+                    logger.complete(values)
 
     def close(self) -> None:
         """Lets the loggers finish what they hold back."""
@@ -72,9 +79,17 @@ class CsvLog:
     def log(self, values: Values, step: int) -> None:
         if self._file is None:
             self._file = self._open(values)
-        row = ["" if name not in values else f"{values[name]:.8g}" for name in self._fields]
-        self._file.write(",".join(row) + "\n")
+        self._file.write(self._line(values) + "\n")
         self._file.flush()
+
+    def complete(self, values: Values) -> None:
+        """Adds the line in its place, if there is a log without it."""
+        if not self._path.exists():
+            return
+        lines, place = self._lines(), _place(values)
+        if place not in lines:
+            lines[place] = self._line(values)
+            self._write([lines[key] for key in sorted(lines)])
 
     def close(self) -> None:
         if self._file is not None:
@@ -84,18 +99,26 @@ class CsvLog:
 
     def _open(self, first: Values) -> Any:
         """The file, without the lines from the first new one on: they are of steps that will be done again."""
-        kept = [",".join(self._fields)]
-        if self._path.exists():
-            text = self._path.read_text(encoding="utf-8", errors="replace")
-            place = _place(first)
-            kept += [
-                ",".join(str(row.get(name) or "") for name in self._fields)
-                for row in csv.DictReader(io.StringIO(text))
-                # A line that was cut off has fewer fields.
-                if None not in row.values() and _place(row) < place
-            ]
-        write_text(self._path, "\n".join(kept) + "\n")
+        self._write([line for place, line in self._lines().items() if place < _place(first)])
         return self._path.open("a", encoding="utf-8")
+
+    def _lines(self) -> dict[tuple[float, float], str]:
+        """The lines of the file by epoch and step."""
+        if not self._path.exists():
+            return {}
+        text = self._path.read_text(encoding="utf-8", errors="replace")
+        return {
+            _place(row): ",".join(str(row.get(name) or "") for name in self._fields)
+            for row in csv.DictReader(io.StringIO(text))
+            # A line that was cut off has fewer fields.
+            if None not in row.values()
+        }
+
+    def _write(self, lines: list[str]) -> None:
+        write_text(self._path, "\n".join([",".join(self._fields), *lines]) + "\n")
+
+    def _line(self, values: Values) -> str:
+        return ",".join("" if name not in values else f"{values[name]:.8g}" for name in self._fields)
 
 
 def _place(row: Any) -> tuple[float, float]:

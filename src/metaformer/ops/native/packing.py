@@ -1,7 +1,7 @@
 """Weights in the order in which the C++ operators read them.
 
-Letters: P panels, K depth (the summed axis), T columns of a panel, S blocks of the depth, D the depth of a block. Every layout says all that
-is needed to read it back, so that the plain operators can use the same tensors.
+Letters: P panels, K depth (the summed axis), T columns of a panel, S blocks of the depth, D the depth of a block. Every
+layout says all that is needed to read it back, so that the plain operators can use the same tensors.
 """
 
 import torch

@@ -22,6 +22,15 @@ DEPTH = 32
 
 
 @triton.jit
+def _product(a, b, total, DTYPE: tl.constexpr, WIDE: tl.constexpr):
+    """The product of operands rounded to DTYPE; WIDE multiplies them as float32, for the interpreter."""
+    a, b = a.to(DTYPE), b.to(DTYPE)
+    if WIDE:
+        a, b = a.to(tl.float32), b.to(tl.float32)
+    return tl.dot(a, b, total, input_precision="ieee")
+
+
+@triton.jit
 def _activate(x, KIND: tl.constexpr):
     if KIND == 1:
         x = 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
@@ -53,7 +62,7 @@ def _slope(x, KIND: tl.constexpr):
 @triton.jit
 def _hidden_tile(
     x_ptr, weight_ptr, bias_ptr, row, hidden, mean, rstd, num_rows, channels, num_hidden,
-    ROWS: tl.constexpr, HIDDEN: tl.constexpr, DEPTH: tl.constexpr,
+    ROWS: tl.constexpr, HIDDEN: tl.constexpr, DEPTH: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Hidden numbers before the activation: the normalised rows times some rows of the weight, plus the bias."""
     total = tl.zeros((ROWS, HIDDEN), tl.float32)
@@ -61,10 +70,10 @@ def _hidden_tile(
         depth = first + tl.arange(0, DEPTH)
         inside = (row[:, None] < num_rows) & (depth[None, :] < channels)
         x = tl.load(x_ptr + row[:, None] * channels + depth[None, :], mask=inside, other=0.0).to(tl.float32)
-        normed = tl.where(inside, (x - mean[:, None]) * rstd[:, None], 0.0).to(x_ptr.dtype.element_ty)
+        normed = tl.where(inside, (x - mean[:, None]) * rstd[:, None], 0.0)
         inside = (hidden[None, :] < num_hidden) & (depth[:, None] < channels)
         weight = tl.load(weight_ptr + hidden[None, :] * channels + depth[:, None], mask=inside, other=0.0)
-        total = tl.dot(normed, weight.to(x_ptr.dtype.element_ty), total, input_precision="ieee")
+        total = _product(normed, weight, total, x_ptr.dtype.element_ty, WIDE)
     bias = tl.load(bias_ptr + hidden, mask=hidden < num_hidden, other=0.0).to(tl.float32)
     return total + bias[None, :]
 
@@ -74,7 +83,7 @@ def _forward_kernel(
     x_ptr, y_ptr, moments_ptr, factor_ptr, w1_ptr, b1_ptr, w2_ptr, b2_ptr, res_ptr, sums_ptr,
     num_rows, tokens, channels, num_hidden, eps,
     KIND: tl.constexpr, HAS_RES: tl.constexpr, HAS_FACTOR: tl.constexpr,
-    ROWS: tl.constexpr, HIDDEN: tl.constexpr, DEPTH: tl.constexpr, CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr, HIDDEN: tl.constexpr, DEPTH: tl.constexpr, WIDE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     is_row = row < num_rows
@@ -87,12 +96,12 @@ def _forward_kernel(
     for first in range(0, num_hidden, HIDDEN):
         hidden = first + tl.arange(0, HIDDEN)
         before = _hidden_tile(
-            x_ptr, w1_ptr, b1_ptr, row, hidden, mean, rstd, num_rows, channels, num_hidden, ROWS, HIDDEN, DEPTH
+            x_ptr, w1_ptr, b1_ptr, row, hidden, mean, rstd, num_rows, channels, num_hidden, ROWS, HIDDEN, DEPTH, WIDE
         )
-        after = _activate(before, KIND).to(x_ptr.dtype.element_ty)
+        after = _activate(before, KIND)
         inside = (hidden[:, None] < num_hidden) & is_channel[None, :]
         weight = tl.load(w2_ptr + channel[None, :] * num_hidden + hidden[:, None], mask=inside, other=0.0)
-        total = tl.dot(after, weight.to(x_ptr.dtype.element_ty), total, input_precision="ieee")
+        total = _product(after, weight, total, x_ptr.dtype.element_ty, WIDE)
     total += tl.load(b2_ptr + channel, mask=is_channel, other=0.0).to(tl.float32)[None, :]
     if HAS_FACTOR:
         total = total * tl.load(factor_ptr + sample, mask=is_row, other=0.0).to(tl.float32)[:, None]
@@ -112,7 +121,8 @@ def _forward_kernel(
 def _hidden_grad_kernel(
     x_ptr, grad_ptr, moments_ptr, factor_ptr, w1_ptr, b1_ptr, w2_ptr, after_ptr, before_grad_ptr,
     num_rows, tokens, channels, num_hidden, eps,
-    KIND: tl.constexpr, HAS_FACTOR: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr, DEPTH: tl.constexpr,
+    KIND: tl.constexpr, HAS_FACTOR: tl.constexpr,
+    ROWS: tl.constexpr, HIDDEN: tl.constexpr, DEPTH: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     hidden = tl.program_id(1) * HIDDEN + tl.arange(0, HIDDEN)
@@ -121,7 +131,7 @@ def _hidden_grad_kernel(
     mean = tl.load(moments_ptr + 2 * sample, mask=is_row, other=0.0)
     rstd = 1.0 / tl.sqrt(tl.load(moments_ptr + 2 * sample + 1, mask=is_row, other=1.0) + eps)
     before = _hidden_tile(
-        x_ptr, w1_ptr, b1_ptr, row, hidden, mean, rstd, num_rows, channels, num_hidden, ROWS, HIDDEN, DEPTH
+        x_ptr, w1_ptr, b1_ptr, row, hidden, mean, rstd, num_rows, channels, num_hidden, ROWS, HIDDEN, DEPTH, WIDE
     )
     grad = tl.zeros((ROWS, HIDDEN), tl.float32)
     for first in range(0, channels, DEPTH):
@@ -130,9 +140,7 @@ def _hidden_grad_kernel(
         branch = tl.load(grad_ptr + row[:, None] * channels + depth[None, :], mask=inside, other=0.0)
         inside = (depth[:, None] < channels) & (hidden[None, :] < num_hidden)
         weight = tl.load(w2_ptr + depth[:, None] * num_hidden + hidden[None, :], mask=inside, other=0.0)
-        grad = tl.dot(
-            branch.to(x_ptr.dtype.element_ty), weight.to(x_ptr.dtype.element_ty), grad, input_precision="ieee"
-        )
+        grad = _product(branch, weight, grad, x_ptr.dtype.element_ty, WIDE)
     if HAS_FACTOR:
         grad = grad * tl.load(factor_ptr + sample, mask=is_row, other=0.0).to(tl.float32)[:, None]
     at = row[:, None] * num_hidden + hidden[None, :]
@@ -179,7 +187,7 @@ def forward(
         rows, y, moments, rows if factor is None else factor, weight1, bias1, weight2, bias2,
         rows if res_scale is None else res_scale, sums, num_rows, tokens, channels, weight1.shape[0], eps,
         KIND=ACTIVATION_KINDS[activation], HAS_RES=res_scale is not None, HAS_FACTOR=factor is not None,
-        ROWS=num_rows_of_tile, HIDDEN=hidden_of_tile, DEPTH=DEPTH,
+        ROWS=num_rows_of_tile, HIDDEN=hidden_of_tile, DEPTH=DEPTH, WIDE=not rows.is_cuda,
         CHANNELS=max(16, triton.next_power_of_2(channels)), num_warps=warps,
     )  # fmt: skip
     return y, sums
@@ -209,6 +217,6 @@ def hidden_grads(
         rows, grad, moments, rows if factor is None else factor, weight1, bias1, weight2, after, before_grad,
         num_rows, tokens, channels, hidden, eps,
         KIND=ACTIVATION_KINDS[activation], HAS_FACTOR=factor is not None,
-        ROWS=num_rows_of_tile, HIDDEN=hidden_of_tile, DEPTH=DEPTH, num_warps=warps,
+        ROWS=num_rows_of_tile, HIDDEN=hidden_of_tile, DEPTH=DEPTH, WIDE=not rows.is_cuda, num_warps=warps,
     )  # fmt: skip
     return after, before_grad
