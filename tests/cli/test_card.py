@@ -87,9 +87,6 @@ def test_from_an_empty_file_to_a_card(own_file, capsys):
     assert parse_and_call(report, [str(out)], prog="metaformer report") == 0
     assert (out / "card.html").is_file()
     assert line in " ".join(capsys.readouterr().out.split())
-    before = (out / "study" / "shift" / "seed0" / "run.json").stat().st_mtime_ns
-    assert run("shifting.py:ShiftConfig(step=2)", *QUICK, "--out", out) == 0
-    assert (out / "study" / "shift" / "seed0" / "run.json").stat().st_mtime_ns == before
 
 
 def test_a_mixer_that_changes_the_shape_is_not_trained(own_file, capsys):

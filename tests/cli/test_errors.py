@@ -46,8 +46,8 @@ def words_only(value):
         (["modles"], "unknown command 'modles'. Did you mean 'models'? See: metaformer --help"),
         (["xyzzy"], "unknown command 'xyzzy'. See: metaformer --help"),
         (["--hlep"], "unknown command '--hlep'."),
-        (["study"], "'metaformer study' needs one more word: quick."),
-        (["study", "quik"], "unknown command 'study quik'. Did you mean 'quick'? Known: quick."),
+        (["study"], "'metaformer study' needs one more word: quick, paper."),
+        (["study", "quik"], "unknown command 'study quik'. Did you mean 'quick'? Known: quick, paper."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

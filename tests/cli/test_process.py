@@ -48,9 +48,11 @@ def wait_until_all_have_ended(leader, seconds=5):
 
 def wait_for_first_epoch(out, process):
     deadline = time.monotonic() + 60
-    while not list(out.glob("*/*/checkpoint.pt")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
+    while not list(out.glob("*/*/checkpoint-*.pt")):
+        if process.poll() is not None or time.monotonic() > deadline:
+            # Leaving the block of a process waits for it.
+            os.killpg(process.pid, signal.SIGKILL)
+            raise AssertionError(f"no epoch was done: {process.communicate()}")
         time.sleep(0.02)
 
 

@@ -219,9 +219,10 @@ def test_a_hundred_runs_take_a_moment(make_study):
         num_seeds=5,
     )
     edit(folder / "run.json", lambda run: run["labels"].update(base="row0"))
-    start = time.perf_counter()
+    # Time of this process, so that a busy machine does not count.
+    start = time.process_time()
     target = write_page(folder)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert target.stat().st_size < 8e6
 
 

@@ -223,7 +223,7 @@ def test_a_wrong_request_touches_no_folder(study, tmp_path, options, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda study: {"data": "digit"}, "no data at 'digit'"),
+        (lambda study: {"data": "digit"}, "unknown data source 'digit'. Did you mean 'digits'?"),
         (
             lambda study: {"train": replace(study.train, optimizer="adamww")},
             "got 'adamww'. Did you mean 'adamw'?",

@@ -136,6 +136,10 @@ def test_a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on(tmp_path):
         assert start(disk / "run", **options, die=[0, 7])[1] < 0
         ballast = disk / "ballast"
         fill_up(ballast)
+        lines, _ = start(disk / "run", **options)
+        assert lines == [f"error 0: cannot write into {disk / 'run'}: No space left on device. Choose another folder."]
+        # Room for a line of the log, and for no checkpoint.
+        os.truncate(ballast, ballast.stat().st_size - 8192)
         lines, code = start(disk / "run", **options)
         assert code == 1
         assert "the disk is full." in lines[-1]

@@ -116,9 +116,14 @@ def test_a_killed_process_ends_the_job_with_one_line_and_the_next_start_goes_on(
     first = min(losses(again))
     assert (1, 1) < first <= (1, 4)
     expected = losses(undisturbed)
-    assert losses(again) == {place: expected[place] for place in expected if place >= first}
+    # DDP orders its first step's sums over processes unlike those after it: with three summands that shows in the
+    # last digit.
+    tolerance = 0 if num == 2 else 1e-5
+    expected = {place: loss for place, loss in expected.items() if place >= first}
+    assert losses(again) == pytest.approx(expected, rel=tolerance, abs=0)
     weights = [load_file(tmp_path / folder / "model.safetensors") for folder in ("undisturbed", "run")]
-    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=tolerance, atol=tolerance, msg=name)
 
 
 @pytest.mark.slow

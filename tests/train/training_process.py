@@ -23,7 +23,7 @@ from conftest import Stripes, tiny_config  # isort: skip (beside this script)
 
 from metaformer.block.channel_mlp import ChannelMLPConfig
 from metaformer.block.norm import NORMS
-from metaformer.core.errors import ConfigError, StoppedError
+from metaformer.core.errors import ConfigError, DataError, StoppedError
 from metaformer.train.config import TrainConfig
 from metaformer.train.execution import Execution
 from metaformer.train.interruption import InterruptedRunError, Interruption
@@ -81,7 +81,7 @@ def main(folder: Path, options: dict) -> int:
         except InterruptedRunError as stopped:
             say(f"stopped: {stopped}")
             return 128 + stopped.signal_number
-        except (StoppedError, ConfigError) as error:
+        except (StoppedError, ConfigError, DataError) as error:
             say(f"error {rank}: {error}")
             return 1
     say("done")

@@ -1,6 +1,7 @@
 """Options by tyro, its error box reduced to one line."""
 
 import contextlib
+import difflib
 import functools
 import io
 import re
@@ -57,7 +58,11 @@ def _one_line(box: str) -> str:
     message = re.sub(r"^Error parsing (--)?[\w.-]+: (?=\S+\.\S+ must|unknown )", "", message)
     message = re.sub(r"\. Got errors: .*", ".", message)
     message = re.sub(r"^Missing from [^:]*: (\S+).*", r"\1 is missing.", message)
-    meant = next((section for section in sections if section[0].startswith("Perhaps you meant")), [])
+    meant = [" ".join(section) for section in sections if section[0].startswith("Perhaps you meant")]
     names = re.findall(r"(--[\w.-]+)", " ".join(meant))
+    wrong = re.search(r"--[\w.-]+", message)
+    if names and wrong:
+        # tyro's order of equally long beginnings is not that of nearness.
+        names.sort(key=lambda name: difflib.SequenceMatcher(None, name, wrong[0]).ratio(), reverse=True)
     message = message if message.endswith((".", "?")) else f"{message}."
     return f"{message} Did you mean {names[0]}?" if names else message

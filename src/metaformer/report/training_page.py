@@ -10,7 +10,7 @@ from metaformer.core.errors import DataError
 from metaformer.core.run_record import RunRecord, read_run_record
 from metaformer.report import provenance
 from metaformer.report.line_chart import Line, line_chart
-from metaformer.report.number_text import NOTHING, count, plain, seconds
+from metaformer.report.number_text import NOTHING, plain, seconds
 from metaformer.report.page import PAGE_FILE, asset, environment
 
 # Column of the history -> title of its chart.
@@ -90,7 +90,7 @@ def _row(name: str, run: RunRecord) -> list[str]:
         str(len(run.history["epoch"])),
         seconds(run.history["seconds"][-1]),
         number("images_per_second", 0),
-        count(run.metrics["peak_memory"].value) + " MiB" if "peak_memory" in run.metrics else NOTHING,
+        f"{run.metrics['peak_memory'].value:,.0f} MiB" if "peak_memory" in run.metrics else NOTHING,
         str(run.machine.get("torch_threads", NOTHING)),
     ]
 

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import socket
 import tempfile
 import time
 from collections import deque
@@ -22,6 +24,7 @@ from metaformer.train.run import Run
 
 # A run whose machine was lost is tried again elsewhere, so many times in all.
 MOST_TRIES = 3
+ANSWER_S = 10.0  # how long a cluster may take to answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +114,15 @@ def _connect(ray: Any, address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options = {"include_dashboard": False} if address == "local" else {"address": address}
     try:
+        # Ray itself would ask for minutes.
+        if host_and_port := re.fullmatch(r"\[?([^\]/]+)\]?:(\d+)", address):
+            socket.create_connection((host_and_port[1], int(host_and_port[2])), timeout=ANSWER_S).close()
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"no Ray cluster answers at {address!r}: {reason} Start one with: ray start --head") from None
+        raise ConfigError(
+            f"no Ray cluster answers at {address!r}: {reason.rstrip('.')}. Start one with: ray start --head"
+        ) from None
 
 
 def _remote_run(run: Run, command: str) -> Iterator[dict[str, Any]]:

@@ -64,6 +64,23 @@ static inline vec activate(vec x) {
   }
 }
 
+// The derivative of the activation.
+template <int KIND>
+static inline vec slope(vec x) {
+  if constexpr (KIND == GELU) {
+    return 0.5f + 0.5f * erf_vec(x * 0.70710678118654752f) + x * 0.39894228040143268f * exp_vec(x * x * -0.5f);
+  } else if constexpr (KIND == RELU) {
+    return x > 0.0f ? splat(1.0f) : splat(0.0f);
+  } else if constexpr (KIND == SQUARED_RELU) {
+    return x < 0.0f ? splat(0.0f) : 2.0f * x;
+  } else if constexpr (KIND == SILU) {
+    const vec share = 1.0f / (1.0f + exp_vec(-x));
+    return share * (1.0f + x * (1.0f - share));
+  } else {
+    return splat(1.0f);
+  }
+}
+
 // Calls `run(std::integral_constant<int, KIND>)` for a kind that is known at run time.
 template <typename Run>
 static inline void with_activation(int kind, Run&& run) {

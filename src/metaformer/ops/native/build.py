@@ -58,7 +58,9 @@ def _key(compiler: str) -> str:
         digest.update(path.name.encode() + path.read_bytes())
     # The macros that the compiler defines name its version and every instruction set it will use.
     with tempfile.NamedTemporaryFile(suffix=".cpp") as empty:
-        digest.update(_run(compiler, *FLAGS[:3], "-dM", "-E", empty.name).encode())
+        macros = _run(compiler, *FLAGS[:3], "-dM", "-E", empty.name).splitlines()
+    # Sorted: GCC lists the same macros in another order now and then.
+    digest.update("\n".join(sorted(macros)).encode())
     return digest.hexdigest()[:20]
 
 

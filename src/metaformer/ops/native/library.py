@@ -22,6 +22,7 @@ _SIGNATURES = {
     "mf_norm_mlp": [
         *(_INT, *(_POINTER,) * 5, _INT, _POINTER, _FLOAT, *(_POINTER,) * 4, *(_LONG,) * 5, _INT, _INT),
     ],
+    "mf_norm_mlp_backward": [_POINTER, _POINTER, _POINTER, _FLOAT, *(_POINTER,) * 11, *(_LONG,) * 5, _INT, _INT],
     "mf_convolution": [
         *(_INT, *(_POINTER,) * 5, _INT, _POINTER, _FLOAT, *(_POINTER,) * 4, _FLOAT),
         *(_POINTER, _POINTER, _INT, _FLOAT, _FLOAT, _INT),

@@ -9,7 +9,7 @@ namespace {
 
 struct Mlp {
   const float *fc1, *bias1;  // fc1: [hidden panels][channels][TILE_COLUMNS]; bias1 is filled up to whole panels
-  const float *fc2, *bias2;  // fc2: [hidden blocks][out panels][block][TILE_COLUMNS]
+  const float *fc2, *bias2;  // fc2: [hidden blocks][out panels][block][TILE_COLUMNS]; bias2 likewise
   long channels, hidden, block;
 };
 
@@ -30,11 +30,14 @@ void add_hidden_block(const Mlp& mlp, const float* input, long rows, long first,
   }
   const float* panels = mlp.fc2 + first * width;
   for (long j = 0; j < width; j += TILE_COLUMNS) {
+    // The bias is added once, with the first hidden channels.
+    vec bias[TILE_VECTORS];
+    for (int v = 0; v < TILE_VECTORS; ++v) bias[v] = first ? splat(0.0f) : load(mlp.bias2 + j + v * LANES);
     multiply_panel(hidden, mlp.block, rows, panels + j * mlp.block, depth, [&](long row, int num, const Tile& tile) {
       for (int r = 0; r < num; ++r)
         for (int v = 0; v < TILE_VECTORS; ++v) {
           float* at = sum + (row + r) * width + j + v * LANES;
-          store(at, add ? load(at) + tile.at[r][v] : tile.at[r][v]);
+          store(at, tile.at[r][v] + (add ? load(at) : bias[v]));
         }
     });
   }
@@ -61,11 +64,7 @@ void by_rows(const T* x, long total, long tokens, const NormSpec& norm, const Ml
       read_rows(x, first, rows, channels, tokens, norm, input);
       for (long h = 0; h < mlp.hidden; h += mlp.block)
         add_hidden_block<KIND>(mlp, input, rows, h, hidden, sum, h > 0);
-      for (long r = 0; r < rows; ++r) {
-        float* values = sum + r * width;
-        for (long c = 0; c < channels; ++c) values[c] += mlp.bias2[c];
-        finish.row(values, first + r);
-      }
+      for (long r = 0; r < rows; ++r) finish.row(sum + r * width, first + r);
     }
   }
 }
@@ -98,7 +97,6 @@ void by_hidden(const T* x, long total, long tokens, const NormSpec& norm, const 
       for (int t = 1; t < threads; ++t)
         if (used[t])
           for (long c = 0; c < channels; ++c) values[c] += sums[t * total * width + r * width + c];
-      for (long c = 0; c < channels; ++c) values[c] += mlp.bias2[c];
       finish.row(values, r);
     }
   }

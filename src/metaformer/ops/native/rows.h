@@ -87,6 +87,39 @@ struct Finish {
 
   void row(float* values, long index) const {
     if (post_norm.weight) apply(post_norm, values, channels);
+    if constexpr (sizeof(T) == sizeof(float))
+      in_one_pass(values, index);
+    else
+      step_by_step(values, index);
+  }
+
+  void in_one_pass(float* values, long index) const {
+    const float* from = residual ? residual + index * channels : nullptr;
+    float* to = out + index * channels;
+    vec sums = splat(0.0f), squares = splat(0.0f);
+    long c = 0;
+    for (; c + LANES <= channels; c += LANES) {
+      vec v = load(values + c);
+      if (from) v += res_scale ? load(res_scale + c) * load(from + c) : load(from + c);
+      store(to + c, v);
+      sums += v;
+      squares += v * v;
+    }
+    float sum = total(sums), square = total(squares);
+    for (; c < channels; ++c) {
+      float v = values[c];
+      if (from) v += res_scale ? res_scale[c] * from[c] : from[c];
+      to[c] = v;
+      sum += v;
+      square += v * v;
+    }
+    if (row_sums) {
+      row_sums[2 * index] = sum;
+      row_sums[2 * index + 1] = square;
+    }
+  }
+
+  void step_by_step(float* values, long index) const {
     if (residual) {
       const T* from = residual + index * channels;
       if (res_scale) {
@@ -100,7 +133,7 @@ struct Finish {
     narrow_row(values, channels, out + index * channels);
     if (row_sums) {
       // Of what was written, rounding included.
-      if constexpr (sizeof(T) != sizeof(float)) widen_row(out + index * channels, channels, values);
+      widen_row(out + index * channels, channels, values);
       row_sums[2 * index] = sum_row(values, channels);
       row_sums[2 * index + 1] = sum_squares(values, channels, 0.0f);
     }
@@ -122,14 +155,14 @@ static inline void finish_moments(const float* row_sums, long batch, long rows, 
   }
 }
 
-// How many floats a core's own cache holds, with a third left for weights on their way through.
+// How many floats a core's own cache holds, with a quarter left for weights on their way through.
 static inline long cache_floats() {
   static const long floats = [] {
     long bytes = 0;
 #ifdef _SC_LEVEL2_CACHE_SIZE
     bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
 #endif
-    return std::clamp(bytes, 256L << 10, 2L << 20) * 2 / 3 / 4;
+    return std::clamp(bytes, 256L << 10, 2L << 20) * 3 / 4 / long(sizeof(float));
   }();
   return floats;
 }

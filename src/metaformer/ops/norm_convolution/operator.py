@@ -84,8 +84,7 @@ def _native(
         shape, act = (out_channels, kernel_size, stride, padding), (activation, act_scale, act_shift)
         return _plain(x, moments, *weights, *shape, *act, norm, eps, post_eps, want_moments)
     batch, channels, height, width = x.shape
-    # Images come as planes and are read as they are: a copy would cost more than the strides.
-    x = x if channels <= 4 else channels_last(x)
+    x = channels_last(x)
     padded_out = round_up(out_channels, library.tile_columns)
     out_grid = [(side + 2 * padding - kernel_size) // stride + 1 for side in (height, width)]
     out = torch.empty((batch, out_channels, *out_grid), dtype=x.dtype, memory_format=torch.channels_last)

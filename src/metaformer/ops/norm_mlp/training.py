@@ -1,6 +1,7 @@
 """The fused channel MLP sub-block for training: keeps its input and two numbers a sample, nothing hidden.
 
-Rows are tokens. A slice of rows at a time goes through both layers, so that its hidden channels stay in the cache.
+In C++ where that fits, else in PyTorch: there a slice of rows (tokens) at a time goes through both layers, so that its
+hidden channels stay near.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from metaformer.ops.native.library import NativeLibrary, native_library
+from metaformer.ops.norm_mlp import training_native as native
 from metaformer.ops.norm_mlp.reference import ACTIVATIONS
+from metaformer.ops.norm_mlp.training_native import Layers
 from metaformer.ops.normalise import sample_moments
 
 # Hidden numbers of a slice: large enough for the matrix library, small enough to stay near.
@@ -82,42 +86,75 @@ class _NormMLP(torch.autograd.Function):
         options: _Options,
     ) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
-        ctx.save_for_backward(x, moments, weight1, bias1, weight2, bias2, res_scale, factor)
+        layers = (weight1, bias1, weight2, bias2)
+        ctx.save_for_backward(x, moments, *layers, res_scale, factor)
         ctx.options = options
-        cast = [weight.to(options.dtype) for weight in (weight1, bias1, weight2, bias2)]
-        z = torch.empty_like(x)
-        rows, out = _rows(x), _rows(z)
-        statistics = _Statistics(x, moments, factor, options.eps)
-        activate = ACTIVATIONS[options.activation]
-        for part in _slices(rows, weight1.shape[0]):
-            hidden = activate(F.linear(statistics.normalise(rows, part, options.dtype), cast[0], cast[1]))
-            branch = statistics.scaled(F.linear(hidden, cast[2], cast[3]), part)
-            skip = rows[part] if res_scale is None else rows[part] * res_scale
-            torch.add(skip, branch, out=out[part])
-        return z
+        library = _library(x, options)
+        if library is None:
+            return _plain_forward(x, moments, layers, res_scale, factor, options)
+        return native.forward(library, x, moments, layers, res_scale, factor, options.activation, options.eps)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, moments, weight1, bias1, weight2, _, res_scale, factor = ctx.saved_tensors
+        x, moments, *layers, res_scale, factor = ctx.saved_tensors
         options: _Options = ctx.options
         grad = grad.contiguous(memory_format=torch.channels_last)
-        statistics = _Statistics(x, moments, factor, options.eps)
-        first, shift, second = (weight.to(options.dtype) for weight in (weight1, bias1, weight2))
-        grad_normed = torch.empty_like(x)
-        grads1, grads2 = _Sums(weight1, bias1), _Sums(weight2, weight2[:, 0])
-        rows, out, rows_grad = _rows(x), _rows(grad_normed), _rows(grad)
-        for part in _slices(rows, weight1.shape[0]):
-            normed = statistics.normalise(rows, part, options.dtype)
-            hidden, before = _activated(F.linear(normed, first, shift), options.activation)
-            grad_branch = statistics.scaled(rows_grad[part], part).to(options.dtype)
-            grads2.add(grad_branch, hidden)
-            (grad_before,) = torch.autograd.grad(hidden, before, grad_branch @ second)
-            grads1.add(grad_before, normed)
-            out[part] = grad_before @ first
-        grad_x = statistics.grad_of_input(x, grad_normed)
-        grad_x += grad if res_scale is None else grad * res_scale[:, None, None].to(grad.dtype)
+        library = _library(x, options)
+        if library is None:
+            grads = _plain_backward(x, grad, moments, tuple(layers), res_scale, factor, options)
+        else:
+            settings = (res_scale, factor, options.activation, options.eps)
+            grads = native.backward(library, x, grad, moments, tuple(layers), *settings)
         grad_res = None if res_scale is None else (grad * x).sum(dim=(0, 2, 3)).to(res_scale.dtype)
-        return grad_x, None, grads1.weight, grads1.bias, grads2.weight, grads2.bias, grad_res, None, None
+        return grads[0], None, *grads[1:], grad_res, None, None
+
+
+def _library(x: Tensor, options: _Options) -> NativeLibrary | None:
+    """The C++ operators, for what they compute: float32 on the CPU."""
+    fits = x.device.type == "cpu" and x.dtype == options.dtype == torch.float32
+    return native_library() if fits else None
+
+
+def _plain_forward(
+    x: Tensor, moments: Tensor, layers: Layers, res_scale: Tensor | None, factor: Tensor | None, options: _Options
+) -> Tensor:
+    first, shift1, second, shift2 = (tensor.to(options.dtype) for tensor in layers)
+    z = torch.empty_like(x)
+    rows, out = _rows(x), _rows(z)
+    statistics = _Statistics(x, moments, factor, options.eps)
+    for part in _slices(rows, len(shift1)):
+        before = F.linear(statistics.normalise(rows, part, options.dtype), first, shift1)
+        branch = statistics.scaled(F.linear(ACTIVATIONS[options.activation](before), second, shift2), part)
+        torch.add(rows[part] if res_scale is None else rows[part] * res_scale, branch, out=out[part])
+    return z
+
+
+def _plain_backward(
+    x: Tensor,
+    grad: Tensor,
+    moments: Tensor,
+    layers: Layers,
+    res_scale: Tensor | None,
+    factor: Tensor | None,
+    options: _Options,
+) -> tuple[Tensor, ...]:
+    weight1, bias1, weight2, _ = layers
+    first, shift, second = (tensor.to(options.dtype) for tensor in (weight1, bias1, weight2))
+    statistics = _Statistics(x, moments, factor, options.eps)
+    grad_normed = torch.empty_like(x)
+    grads1, grads2 = _Sums(weight1, bias1), _Sums(weight2, weight2[:, 0])
+    rows, out, rows_grad = _rows(x), _rows(grad_normed), _rows(grad)
+    for part in _slices(rows, len(shift)):
+        normed = statistics.normalise(rows, part, options.dtype)
+        hidden, before = _activated(F.linear(normed, first, shift), options.activation)
+        grad_branch = statistics.scaled(rows_grad[part], part).to(options.dtype)
+        grads2.add(grad_branch, hidden)
+        (grad_before,) = torch.autograd.grad(hidden, before, grad_branch @ second)
+        grads1.add(grad_before, normed)
+        out[part] = grad_before @ first
+    grad_x = statistics.grad_of_input(x, grad_normed)
+    grad_x += grad if res_scale is None else grad * res_scale[:, None, None].to(grad.dtype)
+    return grad_x, grads1.weight, grads1.bias, grads2.weight, grads2.bias
 
 
 class _Statistics:
@@ -127,7 +164,6 @@ class _Statistics:
         self.num_tokens = x.shape[2] * x.shape[3]
         self.mean, self.rstd = moments[:, 0].to(x.dtype), torch.rsqrt(moments[:, 1] + eps).to(x.dtype)
         self.factor = None if factor is None else factor.to(x.dtype)
-        self.samples = torch.arange(x.shape[0], device=x.device)
 
     def of(self, values: Tensor, part: slice) -> Tensor:
         """One value a sample, repeated for the rows of a slice, as a column."""
