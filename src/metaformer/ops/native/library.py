@@ -76,6 +76,8 @@ def native_library() -> NativeLibrary | None:
 def address(weight: Tensor | None, floats: int, what: str) -> int | None:
     """Where a tensor's numbers lie, for C++ that trusts them; null for None.
 
+    Give it a tensor that has a name: the numbers of a passing value are gone before the call.
+
     Raises:
         ShapeError: It is not what the C++ would read.
     """
@@ -99,4 +101,4 @@ def moments_address(moments: Tensor | None, norm: str, batch: int) -> int | None
         return None
     if moments is None:
         raise ShapeError("norm 'sample' needs the mean and variance of each sample; got moments=None.")
-    return address(moments.contiguous(), 2 * batch, "moments")
+    return address(moments, 2 * batch, "moments")

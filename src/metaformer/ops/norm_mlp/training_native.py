@@ -47,23 +47,25 @@ def backward(
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of x and of the four layers' tensors."""
-    weight1, bias1, weight2, bias2 = layers
+    weight1, bias1, weight2, _ = layers
     x, grad, columns = channels_last(x), channels_last(grad), library.tile_columns
     (batch, channels, height, width), hidden = x.shape, len(bias1)
-    back1, padded = pack_blocks(weight1.T, columns), round_up(channels, columns)
+    padded = round_up(channels, columns)
+    fc1, back2, back1 = pack_panels(weight1, columns), pack_panels(weight2.T, columns), pack_blocks(weight1.T, columns)
+    bias = fill_up(bias1, columns)
     grad_x = torch.empty_like(x)
     first, second = torch.empty(hidden, padded), torch.empty(hidden, padded)
     grad_bias1, grad_bias2 = torch.empty(round_up(hidden, columns)), torch.empty(padded)
     library.functions.mf_norm_mlp_backward(
         x.data_ptr(),
         grad.data_ptr(),
-        address(moments.contiguous(), 2 * batch, "moments"),
+        address(moments, 2 * batch, "moments"),
         eps,
         address(factor, batch, "factor"),
         address(res_scale, channels, "res_scale"),
-        address(pack_panels(weight1, columns), len(grad_bias1) * channels, "weight1"),
-        address(fill_up(bias1, columns), len(grad_bias1), "bias1"),
-        address(pack_panels(weight2.T, columns), len(grad_bias1) * channels, "weight2"),
+        address(fc1, len(grad_bias1) * channels, "weight1"),
+        address(bias, len(grad_bias1), "bias1"),
+        address(back2, len(grad_bias1) * channels, "weight2"),
         address(back1, back1.numel(), "weight1"),
         grad_x.data_ptr(),
         first.data_ptr(),
