@@ -16,6 +16,7 @@ NAMES = [
     "create_model",
     "list_models",
     "load_weights",
+    "optimize",
     "profile",
 ]
 

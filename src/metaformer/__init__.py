@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from metaformer.block.site import Site
     from metaformer.block.token_mixers import TOKEN_MIXERS
     from metaformer.core.errors import ConfigError, ShapeError
+    from metaformer.fast.optimize import optimize
     from metaformer.models.config import MetaFormerConfig
     from metaformer.models.create import create_model
     from metaformer.models.load_weights import load_weights
@@ -31,6 +32,7 @@ _HOMES = {
     "create_model": "models.create",
     "list_models": "models.zoo",
     "load_weights": "models.load_weights",
+    "optimize": "fast.optimize",
     "profile": "analysis.cost",
 }
 
@@ -48,6 +50,7 @@ __all__ = [
     "create_model",
     "list_models",
     "load_weights",
+    "optimize",
     "profile",
 ]
 

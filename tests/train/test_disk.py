@@ -145,7 +145,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on(tmp_path):
         assert "the disk is full." in lines[-1]
         assert lines[-1].startswith("error 0: cannot write the ")
         state = Checkpoints(disk / "run").load()
-        assert (state["epoch"], state["step"]) > (1, 0)
+        assert (state["epoch"], state["step"]) >= (1, 0)
         ballast.unlink()
         assert start(disk / "run", **options)[1] == 0
         expect_same_weights(tmp_path / "undisturbed", disk / "run")

@@ -9,6 +9,8 @@ from typing import Any
 from metaformer.core.atomic_write import write_text
 from metaformer.core.errors import DataError
 from metaformer.core.run_record import RUN_FILE, RunRecord, read_run_record
+from metaformer.report.evidence import QUIET
+from metaformer.report.headline import inside_sentence
 from metaformer.report.number_text import NOTHING, count, with_half_width
 from metaformer.report.page import PAGE_FILE, asset, environment
 from metaformer.report.provenance import places
@@ -29,6 +31,8 @@ class Card:
     study: Study
     rows: list[Row]
     series: dict[str, Mapping[str, Any]]  # mixer -> its cost, where it was measured
+    cpu_share: float | None = None  # of the time of those measurements, their own
+    is_busy: bool = False  # that share is too small for the times to count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +60,16 @@ def load_card(folder: Path) -> Card:
         raise DataError(f"{folder} is not a card. Give the folder that 'metaformer card' wrote.")
     study = load_study(folder / "study")
     scaling = folder / "scaling" / RUN_FILE
-    listed = read_run_record(scaling).labels.get("series", []) if scaling.is_file() else []
-    return Card(record=record, study=study, rows=summarize(study), series={one["name"]: one for one in listed})
+    labels = read_run_record(scaling).labels if scaling.is_file() else {}
+    share = labels.get("cpu_share")
+    return Card(
+        record=record,
+        study=study,
+        rows=summarize(study),
+        series={one["name"]: one for one in labels.get("series", [])},
+        cpu_share=share,
+        is_busy=isinstance(share, float) and share < QUIET,
+    )
 
 
 def write_card(folder: Path) -> Path:
@@ -97,7 +109,7 @@ def write_card(folder: Path) -> Path:
 def quote(card: Card) -> str:
     """One line that a reviewer could quote. It says no more than the records do."""
     own = base_of(card.rows)
-    parts = [f"{own.title}: {_accuracy(own)} on {card.study.data_title}, {own.num_seeds} seeds"]
+    parts = [f"{own.title}: {_accuracy(own)} on {inside_sentence(card.study.data_title)}, {own.num_seeds} seeds"]
     compared = [
         f"{against(row)} against {row.title.lower()}"
         for row in card.rows
@@ -105,7 +117,7 @@ def quote(card: Card) -> str:
     ]
     parts += [", ".join(compared)] if compared else []
     if own.name in card.series:
-        parts.append(_cost(card.series[own.name], card.record))
+        parts.append(_cost(card.series[own.name], card.record) + (" (timed on a busy machine)" if card.is_busy else ""))
     checks = card.record.labels.get("checks", [])
     kept = sum(check.get("status") != "fail" for check in checks)
     return "; ".join([*parts, f"{kept} of {len(checks)} contract checks passed"]) + "."
@@ -152,11 +164,11 @@ def _exponent(series: Mapping[str, Any]) -> str:
 
 def _cost(series: Mapping[str, Any], record: RunRecord) -> str:
     fitted = series.get("time_exponent")
-    growth = (
-        f"time grows as N^{fitted['value']:.1f}" if isinstance(fitted, dict) else "fixed overhead dominates its time"
-    )
-    params = _params(series)
-    return f"{growth} in tokens N, {params} at {record.labels.get('dim')} channels"
+    largest = max(point["num_tokens"] for point in series["points"])
+    growth = f"fixed overhead dominates its time up to N = {largest} tokens"
+    if isinstance(fitted, dict):
+        growth = f"time grows as N^{fitted['value']:.1f} in tokens N"
+    return f"{growth}, {_params(series)} at {record.labels.get('dim')} channels"
 
 
 def _params(series: Mapping[str, Any]) -> str:

@@ -34,14 +34,15 @@ class CostAxis:
     title: str
     value: Callable[[Row], float | None]
     more_is_better: bool = False
+    ticks: str = "~s"  # 1.2M
 
 
 # In the order of the page.
 COSTS = {
     "macs": CostAxis(title="MACs, one image", value=lambda row: row.macs),
     "params": CostAxis(title="parameters, trained", value=lambda row: row.params),
-    "latency": CostAxis(title="ms, inference on one thread", value=lambda row: _median(row.latency_ms)),
-    "memory": CostAxis(title="MiB at most, inference", value=lambda row: row.memory_mib),
+    "latency": CostAxis(title="ms, inference on one thread", value=lambda row: _median(row.latency_ms), ticks="~g"),
+    "memory": CostAxis(title="MiB at most, inference", value=lambda row: row.memory_mib, ticks="~g"),
     "speed": CostAxis(
         title="images a second, training", value=lambda row: _median(row.images_per_second), more_is_better=True
     ),
@@ -79,7 +80,9 @@ def _chart(rows: Sequence[Row], cost: CostAxis) -> Any | None:
         traces,
         height=400,
         margin={"l": 8, "r": 12, "t": 12, "b": 48},
-        xaxis=axis(cost.title, range=x_range, tickformat="~s", nticks=6, ticks="outside", ticklen=4, tickcolor=MUTED)
+        xaxis=axis(
+            cost.title, range=x_range, tickformat=cost.ticks, nticks=6, ticks="outside", ticklen=4, tickcolor=MUTED
+        )
         | {"showline": True, "showgrid": False},
         yaxis=axis("test accuracy (%)", range=y_range, nticks=7),
     )

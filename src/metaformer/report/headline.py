@@ -18,7 +18,7 @@ def headline(rows: Sequence[Row], *, data: str = "this data") -> str:
         rows: As `summarize` returns them.
         data: The title of the data.
     """
-    base, data = next(row for row in rows if row.is_base), _inside_sentence(data)
+    base, data = next(row for row in rows if row.is_base), inside_sentence(data)
     others = [row for row in rows if not row.is_base]
     if base.accuracy is None:
         return f"On {data} there is no answer yet: no run of the base, {base.title}, has ended well."
@@ -89,7 +89,7 @@ def _number(value: int) -> str:
     return NUMBERS[value] if value < len(NUMBERS) else str(value)
 
 
-def _inside_sentence(title: str) -> str:
+def inside_sentence(title: str) -> str:
     """A title of ordinary words, as in "Cluttered digits", loses its capital; a name keeps it."""
     words = title.split()
     return title[0].lower() + title[1:] if len(words) > 1 and words[0].istitle() and title[1:].islower() else title

@@ -1,23 +1,39 @@
 """Where the first number that is none came from."""
 
 import itertools
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from metaformer.core.errors import StoppedError
+from metaformer.train.processes import gather_numbers
+
+BROKEN_IMAGES = "the images of the batch are not finite"
 
 
 class DivergedError(StoppedError):
     """The loss or a weight is no longer a finite number."""
 
 
+def find_non_finite(model: nn.Module, images: Tensor, loss: float, fabric: Any) -> str:
+    """Where it began, in the words of the process that knows best.
+
+    That is one whose images are broken, since synchronised batch norm spreads them; else the first without a loss.
+    """
+    reason = first_non_finite(model, images, fabric)
+    if fabric.world_size == 1:
+        return reason
+    certainty = gather_numbers([2.0 if reason == BROKEN_IMAGES else float(not math.isfinite(loss))], fabric)
+    return str(fabric.broadcast(reason, src=certainty.index(max(certainty))))
+
+
 @torch.no_grad()
 def first_non_finite(model: nn.Module, images: Tensor, fabric: Any = None) -> str:
     """Names, in the order of the forward pass, the first layer with a weight or an output that is not finite."""
     # The forward pass runs all the same: batch norm may wait for this process in another one.
-    found = [] if torch.isfinite(images).all() else ["the images of the batch are not finite"]
+    found = [] if torch.isfinite(images).all() else [BROKEN_IMAGES]
     handles = []
     for name, module in model.named_modules():
         if not any(module.children()):

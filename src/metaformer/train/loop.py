@@ -18,7 +18,7 @@ from metaformer.train.averaging import make_average
 from metaformer.train.checkpoint import Checkpoints
 from metaformer.train.compiling import compiled
 from metaformer.train.config import TrainConfig
-from metaformer.train.divergence import DivergedError, first_non_finite, non_finite_parameter
+from metaformer.train.divergence import DivergedError, find_non_finite, non_finite_parameter
 from metaformer.train.evaluation import evaluate
 from metaformer.train.execution import Execution
 from metaformer.train.interruption import InterruptedRunError
@@ -203,9 +203,7 @@ def train(
             losses, signal_number = _agree(fabric, loss_value, stop())
             loss_value = sum(losses) / world_size
             if not math.isfinite(loss_value):
-                # Each process looks at its images; the first that had no finite loss knows.
-                source = next((i for i, value in enumerate(losses) if not math.isfinite(value)), 0)
-                reason = fabric.broadcast(first_non_finite(model, images[broken], fabric), src=source)
+                reason = find_non_finite(model, images[broken], losses[rank], fabric)
                 raise DivergedError(f"the loss became {loss_value} in epoch {epoch + 1}, step {step + 1}: {reason}")
             if config.clip_grad_norm is not None:
                 fabric.clip_gradients(prepared, optimizer, max_norm=config.clip_grad_norm)

@@ -64,20 +64,25 @@ static inline vec activate(vec x) {
   }
 }
 
-// The derivative of the activation.
+struct ValueAndSlope {
+  vec value, slope;
+};
+
+// The activation and its derivative, what they share computed once.
 template <int KIND>
-static inline vec slope(vec x) {
+static inline ValueAndSlope activate_with_slope(vec x) {
   if constexpr (KIND == GELU) {
-    return 0.5f + 0.5f * erf_vec(x * 0.70710678118654752f) + x * 0.39894228040143268f * exp_vec(x * x * -0.5f);
+    const vec share = 0.5f + 0.5f * erf_vec(x * 0.70710678118654752f);
+    return {x * share, share + x * 0.39894228040143268f * exp_vec(x * x * -0.5f)};
   } else if constexpr (KIND == RELU) {
-    return x > 0.0f ? splat(1.0f) : splat(0.0f);
+    return {activate<RELU>(x), x > 0.0f ? splat(1.0f) : splat(0.0f)};
   } else if constexpr (KIND == SQUARED_RELU) {
-    return x < 0.0f ? splat(0.0f) : 2.0f * x;
+    return {activate<SQUARED_RELU>(x), 2.0f * activate<RELU>(x)};
   } else if constexpr (KIND == SILU) {
     const vec share = 1.0f / (1.0f + exp_vec(-x));
-    return share * (1.0f + x * (1.0f - share));
+    return {x * share, share * (1.0f + x * (1.0f - share))};
   } else {
-    return splat(1.0f);
+    return {x, splat(1.0f)};
   }
 }
 

@@ -80,11 +80,13 @@ static inline void multiply_panel(const float* a, long stride, long rows, const 
 }
 
 // sum[r][c] += sum over k of a[k][r] * b[k][c]: `rows` by `width`, a multiple of TILE_COLUMNS.
-static inline void add_transposed(const float* a, long stride, long rows, const float* b, long width, long depth,
-                                  float* sum) {
+static inline void add_transposed(const float* a, long stride, long rows, const float* b, long b_stride, long width,
+                                  long depth, float* sum) {
   for (long j = 0; j < width; j += TILE_COLUMNS)
     for (long row = 0; row < rows; row += TILE_ROWS) {
       const int num = int(rows - row < TILE_ROWS ? rows - row : TILE_ROWS);
+      // They come from far away and are needed once the product is done.
+      for (int r = 0; r < num; ++r) __builtin_prefetch(sum + (row + r) * width + j, 1);
       const auto add = [&](const Tile& tile) {
         for (int r = 0; r < num; ++r)
           for (int v = 0; v < TILE_VECTORS; ++v) {
@@ -94,11 +96,11 @@ static inline void add_transposed(const float* a, long stride, long rows, const 
       };
       if (num == TILE_ROWS) {
         Tile tile;
-        multiply_tile<TILE_ROWS, TRANSPOSED>(a + row, stride, b + j, width, depth, tile);
+        multiply_tile<TILE_ROWS, TRANSPOSED>(a + row, stride, b + j, b_stride, depth, tile);
         add(tile);
       } else {
         Tile tile;
-        multiply_rest<TILE_ROWS - 1, TRANSPOSED>(num, a + row, stride, b + j, width, depth, tile);
+        multiply_rest<TILE_ROWS - 1, TRANSPOSED>(num, a + row, stride, b + j, b_stride, depth, tile);
         add(tile);
       }
     }

@@ -21,11 +21,12 @@ struct Sums {
   float *bias1, *bias2;
 };
 
-// Room of a thread for one tile of tokens.
+// Room of a thread for one tile of tokens. The gradients of weights walk down its columns: rows are a little longer than
+// they need to be, so that those of a power of two do not all fall into the same few places of the cache.
 struct Room {
-  float *normed, *branch;                // tokens by padded channels: the input of the MLP, the gradient of its output
-  float *before, *after, *hidden_grad;  // tokens by block
-  float* grad;                           // tokens by padded channels: the gradient of `normed`
+  float *normed, *branch, *grad;        // tokens by `wide`: input of the MLP, gradients of its output and of its input
+  float *after, *slope, *hidden_grad;   // tokens by `deep`: the activation, its derivative, the gradient before it
+  long wide, deep;
 };
 
 void add_rows_to(const float* values, long stride, long rows, long columns, float* sum) {
@@ -42,36 +43,37 @@ void add_hidden_block(const Layers& mlp, const Room& room, long rows, long first
     const long at_panel = (first + j) * mlp.channels;
     vec bias[TILE_VECTORS];
     for (int v = 0; v < TILE_VECTORS; ++v) bias[v] = load(mlp.bias1 + first + j + v * LANES);
-    multiply_panel(room.normed, width, rows, mlp.fc1 + at_panel, mlp.channels, [&](long row, int num, const Tile& tile) {
+    multiply_panel(room.normed, room.wide, rows, mlp.fc1 + at_panel, mlp.channels, [&](long row, int num, const Tile& tile) {
       for (int r = 0; r < num; ++r)
         for (int v = 0; v < TILE_VECTORS; ++v) {
-          const long at = (row + r) * mlp.block + j + v * LANES;
-          const vec before = tile.at[r][v] + bias[v];
-          store(room.before + at, before);
-          store(room.after + at, activate<KIND>(before));
+          const long at = (row + r) * room.deep + j + v * LANES;
+          const ValueAndSlope after = activate_with_slope<KIND>(tile.at[r][v] + bias[v]);
+          store(room.after + at, after.value);
+          store(room.slope + at, after.slope);
         }
     });
-    multiply_panel(room.branch, width, rows, mlp.back2 + at_panel, mlp.channels, [&](long row, int num, const Tile& tile) {
+    multiply_panel(room.branch, room.wide, rows, mlp.back2 + at_panel, mlp.channels, [&](long row, int num, const Tile& tile) {
       for (int r = 0; r < num; ++r)
         for (int v = 0; v < TILE_VECTORS; ++v) {
-          const long at = (row + r) * mlp.block + j + v * LANES;
-          store(room.hidden_grad + at, tile.at[r][v] * slope<KIND>(load(room.before + at)));
+          const long at = (row + r) * room.deep + j + v * LANES;
+          store(room.hidden_grad + at, tile.at[r][v] * load(room.slope + at));
         }
     });
   }
   for (long j = 0; j < width; j += TILE_COLUMNS) {
     const float* panel = mlp.back1 + first * width + j * mlp.block;
-    multiply_panel(room.hidden_grad, mlp.block, rows, panel, depth, [&](long row, int num, const Tile& tile) {
+    multiply_panel(room.hidden_grad, room.deep, rows, panel, depth, [&](long row, int num, const Tile& tile) {
       for (int r = 0; r < num; ++r)
         for (int v = 0; v < TILE_VECTORS; ++v) {
-          float* at = room.grad + (row + r) * width + j + v * LANES;
+          float* at = room.grad + (row + r) * room.wide + j + v * LANES;
           store(at, first ? load(at) + tile.at[r][v] : tile.at[r][v]);
         }
     });
   }
-  add_transposed(room.hidden_grad, mlp.block, depth, room.normed, width, rows, sums.first + first * width);
-  add_transposed(room.after, mlp.block, depth, room.branch, width, rows, sums.second + first * width);
-  add_rows_to(room.hidden_grad, mlp.block, rows, depth, sums.bias1 + first);
+  const float *normed = room.normed, *branch = room.branch;
+  add_transposed(room.hidden_grad, room.deep, depth, normed, room.wide, width, rows, sums.first + first * width);
+  add_transposed(room.after, room.deep, depth, branch, room.wide, width, rows, sums.second + first * width);
+  add_rows_to(room.hidden_grad, room.deep, rows, depth, sums.bias1 + first);
 }
 
 // Padded channels of a buffer's rows are zero: products read them.
@@ -118,7 +120,8 @@ extern "C" void mf_norm_mlp_backward(const float* x, const float* grad, const fl
   const NormSpec norm{SAMPLE_NORM, moments, eps};
   const long total = batch * tokens, width = round_up(channels, TILE_COLUMNS), padded = round_up(hidden, TILE_COLUMNS);
   // Tiles whose gradients of weights are added by the same thread: who adds what must not depend on who is faster.
-  const long step = rows_at_a_time(total, 3 * width + 3 * block, threads);
+  const long wide = width + TILE_COLUMNS, deep = block + TILE_COLUMNS;
+  const long step = rows_at_a_time(total, 3 * wide + 3 * deep, threads);
   const long of_thread = 2 * hidden * width + padded + width;
   float *row_sums = scratch(4, 2 * total), *all_sums = scratch(3, threads * of_thread);
 #pragma omp parallel num_threads(threads)
@@ -126,26 +129,27 @@ extern "C" void mf_norm_mlp_backward(const float* x, const float* grad, const fl
     float* mine = all_sums + omp_get_thread_num() * of_thread;
     std::fill(mine, mine + of_thread, 0.0f);
     const Sums sums{mine, mine + hidden * width, mine + 2 * hidden * width, mine + 2 * hidden * width + padded};
-    float *tokens_room = scratch(0, 3 * step * width), *hidden_room = scratch(1, 3 * step * block);
-    const Room room{tokens_room,  tokens_room + step * width,  hidden_room, hidden_room + step * block,
-                    hidden_room + 2 * step * block, tokens_room + 2 * step * width};
+    float *by_channel = scratch(0, 3 * step * wide), *by_hidden = scratch(1, 3 * step * deep);
+    const Room room{by_channel, by_channel + step * wide, by_channel + 2 * step * wide,
+                    by_hidden,  by_hidden + step * deep,  by_hidden + 2 * step * deep,
+                    wide,       deep};
 #pragma omp for schedule(static)
     for (long first = 0; first < total; first += step) {
       const long rows = std::min(step, total - first);
       for (long r = 0; r < rows; ++r) {
         const long sample = (first + r) / tokens;
-        read_row(x + (first + r) * channels, channels, sample, norm, room.normed + r * width);
+        read_row(x + (first + r) * channels, channels, sample, norm, room.normed + r * wide);
         const float share = factor ? factor[sample] : 1.0f;
-        for (long c = 0; c < channels; ++c) room.branch[r * width + c] = share * grad[(first + r) * channels + c];
+        for (long c = 0; c < channels; ++c) room.branch[r * wide + c] = share * grad[(first + r) * channels + c];
       }
-      clear_padding(room.normed, rows, channels, width);
-      clear_padding(room.branch, rows, channels, width);
+      clear_padding(room.normed, rows, channels, wide);
+      clear_padding(room.branch, rows, channels, wide);
       with_activation(activation, [&](auto kind) {
         for (long h = 0; h < hidden; h += block) add_hidden_block<kind>(mlp, room, rows, h, sums);
       });
-      add_rows_to(room.branch, width, rows, channels, sums.bias2);
+      add_rows_to(room.branch, wide, rows, channels, sums.bias2);
       for (long r = 0; r < rows; ++r) {
-        const float *values = room.grad + r * width, *normed = room.normed + r * width;
+        const float *values = room.grad + r * wide, *normed = room.normed + r * wide;
         float sum = 0, product = 0;
 #pragma omp simd reduction(+ : sum, product)
         for (long c = 0; c < channels; ++c) {
