@@ -90,9 +90,9 @@ def test_the_address_of_a_client_is_refused_with_what_to_do():
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "no.such.host.invalid:6379"])
-def test_an_address_where_nobody_answers_is_named(tmp_path, monkeypatch, address):
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False))
+def test_an_address_where_nobody_answers_is_named_before_anything_is_written(monkeypatch, address):
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
     with pytest.raises(
         ConfigError, match=rf"^no Ray cluster answers at '{address}': .* Start one with: ray start --head$"
     ):
-        list(RayCluster(address=address).perform([], tmp_path, command=""))
+        RayCluster(address=address)

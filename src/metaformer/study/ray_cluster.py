@@ -48,6 +48,7 @@ class RayCluster:
                 f"got {self.address!r}. Run the command there with --ray auto."
             )
         _ray()
+        _reach(self.address)
 
     def perform(self, runs: Sequence[Run], out: Path, *, command: str) -> Generator[StudyEvent, None, None]:
         """Starts runs in their order; closing the iterator stops those that are under way."""
@@ -114,15 +115,25 @@ def _connect(ray: Any, address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options = {"include_dashboard": False} if address == "local" else {"address": address}
     try:
-        # Ray itself would ask for minutes.
-        if host_and_port := re.fullmatch(r"\[?([^\]/]+)\]?:(\d+)", address):
-            socket.create_connection((host_and_port[1], int(host_and_port[2])), timeout=ANSWER_S).close()
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(
-            f"no Ray cluster answers at {address!r}: {reason.rstrip('.')}. Start one with: ray start --head"
-        ) from None
+        raise _no_answer(address, error) from None
+
+
+def _reach(address: str) -> None:
+    """Asks once whether anybody listens there: Ray itself would ask for minutes."""
+    host_and_port = re.fullmatch(r"\[?([^\]/]+)\]?:(\d+)", address)
+    if not host_and_port:
+        return
+    try:
+        socket.create_connection((host_and_port[1], int(host_and_port[2])), timeout=ANSWER_S).close()
+    except OSError as error:
+        raise _no_answer(address, error) from None
+
+
+def _no_answer(address: str, error: Exception) -> ConfigError:
+    reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    return ConfigError(f"no Ray cluster answers at {address!r}: {reason}. Start one with: ray start --head")
 
 
 def _remote_run(run: Run, command: str) -> Iterator[dict[str, Any]]:
