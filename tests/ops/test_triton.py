@@ -39,11 +39,11 @@ def layouts(x):
 
 # Every layout with one grid, one layout with the others: the interpreter is slow.
 cases = [((3, 5), 3, torch.float32, layout) for layout in range(3)]
-cases += [((5, 4), 3, torch.float32, 1), ((1, 4), 3, torch.float32, 1), ((3, 4), 1, torch.float32, 1)]
-cases += [((3, 4), 5, torch.float32, 2), ((3, 5), 3, torch.float16, 1), ((3, 5), 3, torch.bfloat16, 1)]
+cases += [((1, 4), 3, torch.float32, 1), ((2, 3), 1, torch.float32, 1), ((2, 3), 5, torch.float32, 2)]
+cases += [((2, 3), 3, torch.float16, 1), ((2, 3), 3, torch.bfloat16, 1)]
 for grid, pool_size, dtype, layout in cases:
-    plain = (torch.randn(2, 5, *grid) + 0.5).to(dtype)
-    scale, res, factor = torch.randn(5), torch.rand(5), torch.tensor([0.0, 1.25])
+    plain = (torch.randn(2, 3, *grid) + 0.5).to(dtype)
+    scale, res, factor = torch.randn(3), torch.rand(3), torch.tensor([0.0, 1.25])
     x, extra, launch = list(layouts(plain))[layout], (None, res, res)[layout], ((64, 2), (32, 1), (64, 1))[layout]
     inputs = x.detach().double().requires_grad_(), scale.double().requires_grad_()
     wide = None if extra is None else extra.double()
@@ -128,7 +128,7 @@ from metaformer.fast.stage import folded
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.zoo import ZOO
 
-for name, change in (("poolformer_s12", {}), ("poolformerv2_s12", {}), ("poolformer_s12", {"norm": BatchNormConfig()})):
+for name, change in (("poolformerv2_s12", {}), ("poolformer_s12", {"norm": BatchNormConfig()})):
     config = replace(ZOO[name], dims=(8, 8, 16, 16), depths=(1,) * 4, image_size=(32, 32), num_classes=5, **change)
     model = MetaFormer(config).eval()
     with torch.no_grad():

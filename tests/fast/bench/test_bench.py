@@ -12,9 +12,12 @@ from metaformer.fast.bench import inference, peers, training
 from metaformer.fast.bench.inference import run_contest
 from metaformer.fast.bench.peers import PEERS, YARDSTICK, contest
 from metaformer.fast.bench.record import write_bench
-from metaformer.fast.bench.scaling import fit_exponent, measure_scaling
+from metaformer.fast.bench.scaling import Scaling, fit_exponent, measure_scaling
 from metaformer.fast.bench.training import peak_memory_mib, run_training
 from metaformer.fast.candidates import NotHereError
+from metaformer.fast.plain import PlainBackend
+from metaformer.fast.stage import folded
+from metaformer.fast.timing import Timing
 
 NAME = "poolformer_s12"
 CHEAP = ("ours, eager", "timm, eager", "timm, channels last")
@@ -28,6 +31,16 @@ def no_compilation(monkeypatch):
         raise NotHereError("left out by the test")
 
     monkeypatch.setitem(candidates.CANDIDATES, "folded, compiled", refuse)
+
+
+@pytest.fixture
+def no_trial(monkeypatch):
+    """Folding without a trial, which takes seconds."""
+
+    def fold(model, _example, dtype):
+        return folded(model, PlainBackend(dtype, sliced_pooling=False))
+
+    monkeypatch.setattr(peers, "optimize", fold)
 
 
 @pytest.fixture
@@ -49,6 +62,7 @@ def test_all_compute_the_same_and_are_timed(cells):
     assert result.best_opponent().peer in ("timm, eager", "timm, channels last")
 
 
+@pytest.mark.usefixtures("no_trial")
 def test_a_wrong_peer_is_not_timed(monkeypatch):
     def slightly_wrong(one):
         call = peers.timm_eager(one)
@@ -62,6 +76,7 @@ def test_a_wrong_peer_is_not_timed(monkeypatch):
     assert result.best_opponent() is None
 
 
+@pytest.mark.usefixtures("no_trial")
 def test_a_peer_that_is_missing_or_breaks_is_skipped_with_the_reason(monkeypatch):
     monkeypatch.setattr(peers.importlib.util, "find_spec", lambda _name: None)
 
@@ -76,6 +91,7 @@ def test_a_peer_that_is_missing_or_breaks_is_skipped_with_the_reason(monkeypatch
     assert reasons["timm, eager"] == "failed: exploded"
 
 
+@pytest.mark.usefixtures("no_trial")
 def test_a_model_that_timm_does_not_have():
     result = run_contest("metaformer_id_s12", batch_size=1, image_size=64, peers=("timm, eager",), rounds=3)
     assert result.cells[-1].skipped == "timm has no metaformer_id_s12"
@@ -89,6 +105,7 @@ def test_the_scores_of_a_contest_depend_on_the_blocks():
     assert (one.model(one.example) - before).abs().max() > 0.01 * before.abs().max()
 
 
+@pytest.mark.usefixtures("no_trial")
 def test_the_yardstick_is_another_function_and_no_opponent(monkeypatch):
     monkeypatch.setitem(PEERS, YARDSTICK, lambda one: lambda: torch.zeros(1))
     result = run_contest(NAME, batch_size=1, image_size=64, peers=(YARDSTICK,), rounds=3)
@@ -101,6 +118,7 @@ def test_the_exponent_of_a_power_is_found():
     assert fit_exponent(sides, [3.0 * (side * side) ** 1.25 for side in sides]) == pytest.approx(1.25)
 
 
+@pytest.mark.usefixtures("no_trial")
 def test_scaling_is_measured():
     scaling = measure_scaling(NAME, (64, 96), dtype=torch.float32, rounds=3)
     assert scaling.sides_px == (64, 96)
@@ -109,8 +127,8 @@ def test_scaling_is_measured():
 
 def test_training_steps_are_timed_beside_timms(monkeypatch):
     monkeypatch.setattr(training, "peak_memory_mib", lambda *_arguments: 1.5)
-    who = ("ours, eager", "timm, channels last")
-    result = run_training(NAME, batch_size=2, image_size=64, contestants=who, rounds=3)
+    who = ("timm, channels last",)
+    result = run_training(NAME, batch_size=1, image_size=64, contestants=who, rounds=3)
     assert [cell.peer for cell in result.cells] == ["ours, for_training", *who]
     assert all(cell.timing is not None for cell in result.cells)
     assert result.peak_mib["timm, channels last"] == 1.5
@@ -118,7 +136,7 @@ def test_training_steps_are_timed_beside_timms(monkeypatch):
 
 @pytest.mark.parametrize("who", ["ours, for_training", "timm, eager"])
 def test_steps_of_all_contestants_begin_with_the_same_loss(who):
-    losses = [training.training_step(one, NAME, 2, 64, torch.float32)() for one in (who, "ours, eager")]
+    losses = [training.training_step(one, NAME, 1, 64, torch.float32)() for one in (who, "ours, eager")]
     torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-4)
 
 
@@ -130,7 +148,7 @@ def test_training_fused_needs_less_memory():
 
 def test_the_record_holds_every_number(cells, tmp_path):
     result, by_peer = cells
-    scaling = measure_scaling(NAME, (64, 96), dtype=torch.float32, rounds=3)
+    scaling = Scaling(sides_px=(64, 96), timings=(Timing(seconds=(0.1,)), Timing(seconds=(0.2,))), exponent=0.9)
     skipped = inference.Cell(peer="OpenVINO", skipped="not installed")
     result = inference.ContestResult(
         name=NAME, batch_size=1, side_px=64, dtype="float32", cells=(*result.cells, skipped)
