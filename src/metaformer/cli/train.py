@@ -30,6 +30,7 @@ from metaformer.train.config import TrainConfig
 from metaformer.train.dry_run import DryRun, dry_run
 from metaformer.train.execution import Execution
 from metaformer.train.interruption import InterruptedRunError, Interruption
+from metaformer.train.processes import LostProcessError
 from metaformer.train.run import Run, perform
 
 NAMED = 5  # images that could not be read, on the screen
@@ -147,7 +148,9 @@ def _train(run: Run, out: Path, execution: Execution, *, only_look: bool) -> int
                 print(f"\n{stopped}", file=sys.stderr)
             return 128 + stopped.signal_number
         except StoppedError as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            # What happens to all is said once; that a process is gone, by every one that is left.
+            if is_first or isinstance(error, LostProcessError):
+                print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             return 1
     if is_first:
         _say_result(out, source)
