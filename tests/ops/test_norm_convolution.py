@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from metaformer.core.errors import ShapeError
 from metaformer.ops.depthwise.operator import depthwise
-from metaformer.ops.native.packing import fill_up, pack_panels
+from metaformer.ops.native.packing import fill_up, pack_depthwise, pack_panels, unpack_depthwise
 from metaformer.ops.norm_convolution.operator import norm_convolution as operator
 from metaformer.ops.norm_convolution.reference import norm_convolution
 from metaformer.ops.normalise import sample_moments
@@ -75,16 +75,17 @@ def test_a_residual_of_another_shape_is_refused(library):
 @pytest.mark.parametrize("grid", [(7, 7), (5, 9), (1, 4), (20, 16)], ids=str)
 def test_depthwise_equals_torchs(library, grid, size, dtype, layouts):
     for channels in (1, 8, 21):
-        weight, bias = torch.randn(size, size, channels) / size, torch.randn(channels)
-        padded = F.pad(weight, (0, -channels % library.lanes)).contiguous()
+        weight, bias = torch.randn(channels, 1, size, size) / size, torch.randn(channels)
+        packed_weight = pack_depthwise(weight, library.lanes)
+        assert torch.equal(unpack_depthwise(packed_weight, channels), weight)
         for x in layouts(torch.randn(2, channels, *grid).to(dtype)):
-            kernel = weight.permute(2, 0, 1)[:, None].double()
-            expected = F.conv2d(x.double(), kernel, bias.double(), padding=size // 2, groups=channels)
-            y = depthwise(x, padded, fill_up(bias, library.lanes))
+            expected = F.conv2d(x.double(), weight.double(), bias.double(), padding=size // 2, groups=channels)
+            y = depthwise(x, packed_weight, fill_up(bias, library.lanes))
             torch.testing.assert_close(y.double(), expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
 def test_depthwise_weights_for_another_vector_length_still_work(library):
-    weight, bias, x = torch.randn(3, 3, 5), torch.randn(5), torch.randn(2, 5, 4, 4)
-    expected = F.conv2d(x, weight.permute(2, 0, 1)[:, None], bias, padding=1, groups=5)
-    torch.testing.assert_close(depthwise(x, weight, bias), expected, rtol=1e-5, atol=1e-5)
+    weight, bias, x = torch.randn(5, 1, 3, 3), torch.randn(5), torch.randn(2, 5, 4, 4)
+    expected = F.conv2d(x, weight, bias, padding=1, groups=5)
+    other = pack_depthwise(weight, 2 * library.lanes)
+    torch.testing.assert_close(depthwise(x, other, fill_up(bias, 2 * library.lanes)), expected, rtol=1e-5, atol=1e-5)

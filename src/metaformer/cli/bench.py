@@ -115,8 +115,10 @@ def _show(
     console: Console, title: str, result: ContestResult | TrainingResult, macs: int | None, peak: float | None
 ) -> None:
     console.print(f"\n{title}\n", markup=False)
-    table = Table("", box=None, pad_edge=False)
-    for column in ("ms/image", "spread", "ratio", "of the peak", "difference", "peak MiB"):
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    last = "peak MiB" if isinstance(result, TrainingResult) else "difference"
+    for column in ("ms/image", "spread", "ratio", "of peak", last):
         table.add_column(column, justify="right")
     for cell in result.cells:
         if cell.skipped is None:
@@ -145,6 +147,5 @@ def _numbers(
         f"{100 * cell.timing.spread:.1f}%",
         "" if cell.ratio is None else f"{cell.ratio:.2f}",
         share,
-        "" if cell.difference is None else f"{cell.difference:.1e}",
-        "" if mib is None else f"{mib:.0f}",
+        f"{mib:.0f}" if mib is not None else "" if cell.difference is None else f"{cell.difference:.1e}",
     )

@@ -1,13 +1,12 @@
 """The basic steps by our C++ operators: weights packed once, in float32; features stored in their own dtype."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaformer.fast.fold import FoldedConvolution, FoldedMLP, FoldedPooling
 from metaformer.fast.steps import KeepsDtype, Step
 from metaformer.ops.depthwise.operator import depthwise
 from metaformer.ops.native.library import NativeLibrary
-from metaformer.ops.native.packing import fill_up, pack_blocks, pack_panels
+from metaformer.ops.native.packing import fill_up, pack_blocks, pack_depthwise, pack_panels
 from metaformer.ops.norm_convolution.operator import norm_convolution
 from metaformer.ops.norm_mlp.operator import norm_mlp
 from metaformer.ops.norm_pool.operator import norm_pool
@@ -120,8 +119,7 @@ class NativeDepthwise(KeepsDtype):
 
     def __init__(self, weight: Tensor, bias: Tensor, lanes: int) -> None:
         super().__init__()
-        window = _float(weight)[:, 0].permute(1, 2, 0)
-        self.register_buffer("weight", F.pad(window, (0, -window.shape[-1] % lanes)).contiguous())
+        self.register_buffer("weight", pack_depthwise(_float(weight), lanes))
         self.register_buffer("bias", fill_up(_float(bias), lanes))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ from torch import Tensor
 
 from metaformer.ops.native.library import NativeLibrary, address
 from metaformer.ops.native.operators import channels_last, register_operator
-from metaformer.ops.native.packing import round_up
+from metaformer.ops.native.packing import round_up, unpack_depthwise
 
 
 def _plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    channels, size = x.shape[1], weight.shape[0]
+    channels, size = x.shape[1], weight.shape[1]
     wide = x if x.dtype == torch.float64 else x.float()
-    kernel = weight[..., :channels].permute(2, 0, 1)[:, None].to(wide)
+    kernel = unpack_depthwise(weight, channels).to(wide)
     y = F.conv2d(wide, kernel, bias[:channels].to(wide), padding=size // 2, groups=channels)
     return channels_last(y.to(x.dtype))
 
@@ -21,7 +21,7 @@ def _native(library: NativeLibrary, x: Tensor, weight: Tensor, bias: Tensor) -> 
     x = channels_last(x)
     batch, channels, height, width = x.shape
     padded = round_up(channels, library.lanes)
-    if weight.shape[2] != padded:
+    if weight.shape[3] != library.lanes:
         # Packed on another kind of machine.
         return _plain(x, weight, bias)
     out = torch.empty_like(x)
@@ -29,17 +29,17 @@ def _native(library: NativeLibrary, x: Tensor, weight: Tensor, bias: Tensor) -> 
         x.dtype == torch.bfloat16,
         x.data_ptr(),
         out.data_ptr(),
-        address(weight, weight.shape[0] ** 2 * padded, "weight"),
+        address(weight, weight.shape[1] ** 2 * padded, "weight"),
         address(bias, padded, "bias"),
         batch,
         height,
         width,
         channels,
-        weight.shape[0],
+        weight.shape[1],
         torch.get_num_threads(),
     )
     return out
 
 
-# weight: (size, size, channels filled up to whole vectors); bias: likewise.
+# The weight packed by ops/native/packing.py; the bias filled up to whole vectors.
 depthwise = register_operator("depthwise(Tensor x, Tensor weight, Tensor bias) -> Tensor", plain=_plain, native=_native)

@@ -83,12 +83,14 @@ void run(const T* x, const Source& in, const Kernel& kernel, const NormSpec& nor
   const long rows_of_part = depth <= 512 ? kernel.rows : 1;
   const long width = round_up(kernel.out_channels, TILE_COLUMNS), tokens = out_height * out_width;
   const long total = in.batch * tokens, step = rows_at_a_time(total, rows_of_part * segment + width, threads);
+  float* const in_place = width == kernel.out_channels ? finish.nothing_left_to_do() : nullptr;
 #pragma omp parallel num_threads(threads)
   {
-    float *input = scratch(0, step * rows_of_part * segment), *result = scratch(1, step * width);
+    float *input = scratch(0, step * rows_of_part * segment), *room = scratch(1, step * width);
 #pragma omp for schedule(dynamic, 1)
     for (long first = 0; first < total; first += step) {
       const long rows = std::min(step, total - first);
+      float* result = in_place ? in_place + first * width : room;
       for (long i = 0; i < kernel.rows; i += rows_of_part) {
         const long part = rows_of_part * segment;
         for (long r = 0; r < rows; ++r) {
@@ -98,7 +100,8 @@ void run(const T* x, const Source& in, const Kernel& kernel, const NormSpec& nor
         }
         add_product<KIND>(input, rows, kernel, depth, i * segment, part, i + rows_of_part == kernel.rows, result);
       }
-      for (long r = 0; r < rows; ++r) finish.row(result + r * width, first + r);
+      if (!in_place)
+        for (long r = 0; r < rows; ++r) finish.row(result + r * width, first + r);
     }
   }
 }

@@ -14,7 +14,7 @@ inline void mix(const float* rows, long row_stride, long column_stride, const fl
                 vec (&sum)[NUM]) {
   for (long i = 0; i < size; ++i)
     for (long j = 0; j < size; ++j) {
-      const vec w = load(weight + (i * size + j) * column_stride);
+      const vec w = load(weight + (i * size + j) * LANES);
 #pragma GCC unroll 8
       for (int n = 0; n < NUM; ++n) sum[n] += load(rows + i * row_stride + (j + n) * column_stride) * w;
     }
@@ -22,19 +22,22 @@ inline void mix(const float* rows, long row_stride, long column_stride, const fl
 
 template <int NUM>
 void mix_block(const float* rows, long row_stride, long column_stride, const float* weight, const float* bias,
-               long size, float* to) {
-  for (long c = 0; c < column_stride; c += LANES) {
+               long size, long channels, float* to) {
+  for (long c = 0; c < channels; c += LANES) {
     vec sum[NUM];
     for (int n = 0; n < NUM; ++n) sum[n] = load(bias + c);
-    mix<NUM>(rows + c, row_stride, column_stride, weight + c, size, sum);
-    for (int n = 0; n < NUM; ++n) store(to + n * column_stride + c, sum[n]);
+    mix<NUM>(rows + c, row_stride, column_stride, weight + c * size * size, size, sum);
+    for (int n = 0; n < NUM; ++n) store(to + n * channels + c, sum[n]);
   }
 }
 
 template <typename T>
 void run(const T* x, T* out, const float* weight, const float* bias, long batch, long height, long width,
          long channels, long size, int threads) {
-  const long reach = size / 2, padded = round_up(channels, LANES), row_floats = (width + 2 * reach) * padded;
+  const long reach = size / 2, padded = round_up(channels, LANES);
+  // Columns a little longer than they need to be: those of a power of two would all fall into the same few places of
+  // the cache.
+  const long column = padded + 16, row_floats = (width + 2 * reach) * column;
   const long band = band_of(batch, height, row_floats, threads);
   const long bands = (height + band - 1) / band;
 #pragma omp parallel num_threads(threads)
@@ -52,7 +55,7 @@ void run(const T* x, T* out, const float* weight, const float* bias, long batch,
           continue;
         }
         const T* from = x + (sample * height + i) * width * channels;
-        for (long j = 0; j < width; ++j) widen_row(from + j * channels, channels, row + (j + reach) * padded);
+        for (long j = 0; j < width; ++j) widen_row(from + j * channels, channels, row + (j + reach) * column);
       }
       for (long i = top; i < bottom; ++i) {
         const float* from = rows + (i - top) * row_floats;
@@ -60,9 +63,9 @@ void run(const T* x, T* out, const float* weight, const float* bias, long batch,
         for (long j = 0; j < width;) {
           const long num = j + BLOCK <= width ? BLOCK : 1;
           if (num == BLOCK)
-            mix_block<BLOCK>(from + j * padded, row_floats, padded, weight, bias, size, result);
+            mix_block<BLOCK>(from + j * column, row_floats, column, weight, bias, size, padded, result);
           else
-            mix_block<1>(from + j * padded, row_floats, padded, weight, bias, size, result);
+            mix_block<1>(from + j * column, row_floats, column, weight, bias, size, padded, result);
           for (long n = 0; n < num; ++n) narrow_row(result + n * padded, channels, to + (j + n) * channels);
           j += num;
         }
@@ -73,7 +76,7 @@ void run(const T* x, T* out, const float* weight, const float* bias, long batch,
 
 }  // namespace
 
-// weight: [size][size][channels filled up to LANES]; bias likewise.
+// weight: [blocks of channels][size][size][LANES], the last block filled up with zeros; bias likewise.
 extern "C" void mf_depthwise(int is_bf16, const void* x, void* out, const float* weight, const float* bias, long batch,
                              long height, long width, long channels, long size, int threads) {
   if (is_bf16)

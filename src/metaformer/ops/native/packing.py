@@ -44,3 +44,14 @@ def unpack_blocks(blocks_SPDT: Float[Tensor, "s p d t"], outputs: int, inputs: i
 def fill_up(vector: Float[Tensor, " n"], multiple: int) -> Float[Tensor, " m"]:
     """The vector with zeros at the end, up to a multiple."""
     return F.pad(vector, (0, -vector.numel() % multiple)).contiguous()
+
+
+def pack_depthwise(weight: Float[Tensor, "c 1 k k"], lanes: int) -> Float[Tensor, "v k k l"]:
+    """A depthwise kernel as blocks of `lanes` channels; the last one is filled up with zeros."""
+    padded = F.pad(weight[:, 0], (0, 0, 0, 0, 0, -weight.shape[0] % lanes))
+    return padded.unflatten(0, (-1, lanes)).permute(0, 2, 3, 1).contiguous()
+
+
+def unpack_depthwise(blocks: Float[Tensor, "v k k l"], channels: int) -> Float[Tensor, "c 1 k k"]:
+    """The kernel that `pack_depthwise` was given."""
+    return blocks.permute(0, 3, 1, 2).flatten(0, 1)[:channels, None]

@@ -85,6 +85,14 @@ struct Finish {
   long channels;
   PostNorm post_norm;
 
+  // Where results may be written directly: they are floats, and only to be copied.
+  float* nothing_left_to_do() const {
+    if constexpr (sizeof(T) == sizeof(float))
+      return residual || row_sums || post_norm.weight ? nullptr : out;
+    else
+      return nullptr;
+  }
+
   void row(float* values, long index) const {
     if (post_norm.weight) apply(post_norm, values, channels);
     if constexpr (sizeof(T) == sizeof(float))
