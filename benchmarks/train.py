@@ -3,12 +3,12 @@
     python benchmarks/train.py small            # 32x32, B=256: ours against the plain eager fp32 loop
     python benchmarks/train.py s12              # poolformer_s12 at 224, B=16: ours against timm in every setting
 
-Each row is timed once a round, all rows in turn, so that a slow moment of the machine hits them alike; the median and
-the spread of the ratios to the first row count, not the seconds. Peak memory is that of a process of its own.
+Alone on the machine, about 5 minutes each on 2 cores. Each row is timed once a round, all rows in turn, so that a slow
+moment of the machine hits them alike; the median and the spread of the ratios to the first row count, not the seconds.
+Peak memory is that of a process of its own.
 """
 
 import argparse
-import json
 import multiprocessing
 import statistics
 import time
@@ -21,8 +21,11 @@ import torch
 from torch import nn
 
 from metaformer.block.norm import ModifiedLayerNormConfig
+from metaformer.cli.bench import bench
+from metaformer.core.atomic_write import write_json
+from metaformer.core.compiling import compile_module
 from metaformer.core.machine import provenance
-from metaformer.models.create import create_model
+from metaformer.fast import for_training
 from metaformer.models.metaformer import MetaFormer
 from metaformer.recipes.cifar10_small import SMALL_METAFORMER
 from metaformer.train.memory import peak_memory_mib
@@ -42,73 +45,46 @@ SMALL = replace(
 )
 
 
-def small(_name: str) -> nn.Module:
+def small() -> nn.Module:
     """The small net, ours."""
     return MetaFormer(SMALL)
 
 
-def small_batch_norm(_name: str) -> nn.Module:
+def small_fused() -> nn.Module:
+    """The same with fused operators in its blocks."""
+    return for_training(MetaFormer(SMALL))
+
+
+def small_batch_norm() -> nn.Module:
     """The same with batch norm, as the CIFAR-10 recipe has it."""
     return MetaFormer(replace(SMALL, norm=SMALL_METAFORMER.norm))
 
 
-def ours(name: str) -> nn.Module:
-    """A model of our zoo."""
-    return create_model(name)
-
-
-def ours_fast(name: str) -> nn.Module:
-    """The same with fused operators in its blocks."""
-    from metaformer.fast import for_training
-
-    return for_training(create_model(name))
-
-
-def timms(name: str) -> nn.Module:
-    """The model of the same name in timm."""
-    import timm
-
-    return timm.create_model(name)
-
-
-ROWS: dict[str, dict[str, dict[str, Any]]] = {
-    "small": {
-        "plain eager NCHW": {"build": small},
-        "channels_last": {"build": small, "channels_last": True},
-        "channels_last, compiled": {"build": small, "channels_last": True, "compile": True},
-        "channels_last, compiled, fused AdamW": {
-            "build": small,
-            "channels_last": True,
-            "compile": True,
-            "fused": True,
-        },
-        "batch norm, channels_last, fused AdamW": {
-            "build": small_batch_norm,
-            "channels_last": True,
-            "fused": True,
-        },
-    },
-    "s12": {
-        "timm eager NCHW": {"build": timms},
-        "timm channels_last": {"build": timms, "channels_last": True},
-        "timm channels_last, compiled": {"build": timms, "channels_last": True, "compile": True},
-        "ours channels_last": {"build": ours, "channels_last": True, "fused": True},
-        "ours channels_last, fused operators": {"build": ours_fast, "channels_last": True, "fused": True},
+ROWS: dict[str, dict[str, Any]] = {
+    "plain eager NCHW": {"build": small},
+    "channels_last": {"build": small, "channels_last": True},
+    "channels_last, compiled": {"build": small, "channels_last": True, "compile": True},
+    "fused operators": {"build": small_fused, "channels_last": True, "fused": True},
+    "batch norm, plain eager NCHW": {"build": small_batch_norm},
+    "batch norm, channels_last, compiled": {
+        "build": small_batch_norm,
+        "channels_last": True,
+        "compile": True,
+        "fused": True,
     },
 }
-SHAPES = {"small": (256, 3, 32, 32, 10), "s12": (16, 3, 224, 224, 1000)}
+BATCH_SIZE = 256
 
 
-def make_step(suite: str, row: dict[str, Any], *, bf16: bool) -> Step:
+def make_step(row: dict[str, Any], *, bf16: bool) -> Step:
     """A whole step: forward, backward, AdamW; on a batch in memory."""
     torch.manual_seed(0)
-    batch, channels, height, width, classes = SHAPES[suite]
     memory_format = torch.channels_last if row.get("channels_last") else torch.contiguous_format
-    model = row["build"]("poolformer_s12").to(memory_format=memory_format).train()
-    images = torch.randn(batch, channels, height, width).to(memory_format=memory_format)
-    labels = torch.randint(0, classes, (batch,))
+    model = row["build"]().to(memory_format=memory_format).train()
+    images = torch.randn(BATCH_SIZE, 3, 32, 32).to(memory_format=memory_format)
+    labels = torch.randint(0, 10, (BATCH_SIZE,))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=row.get("fused", False))
-    forward = torch.compile(model) if row.get("compile") else model
+    forward = compile_module(model) if row.get("compile") else model
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -120,11 +96,11 @@ def make_step(suite: str, row: dict[str, Any], *, bf16: bool) -> Step:
     return step
 
 
-def measure(suite: str, *, rounds: int, bf16: bool) -> dict[str, Any]:
+def measure(*, rounds: int, bf16: bool) -> dict[str, list[float]]:
     """Seconds a step of every row, round by round."""
     steps: dict[str, Step] = {}
-    for name, row in ROWS[suite].items():
-        step = make_step(suite, row, bf16=bf16)
+    for name, row in ROWS.items():
+        step = make_step(row, bf16=bf16)
         step()
         step()
         steps[name] = step
@@ -137,51 +113,44 @@ def measure(suite: str, *, rounds: int, bf16: bool) -> dict[str, Any]:
     return seconds
 
 
-def peak_mib(suite: str, name: str, bf16: bool, results: Any) -> None:
+def peak_mib(name: str, bf16: bool) -> float:
     """The memory of a process that does nothing else, above that of the bare libraries."""
     bare = peak_memory_mib(torch.device("cpu"))
-    step = make_step(suite, ROWS[suite][name], bf16=bf16)
+    step = make_step(ROWS[name], bf16=bf16)
     step()
     step()
-    results.put(peak_memory_mib(torch.device("cpu")) - bare)
-
-
-def memory_of(suite: str, name: str, *, bf16: bool) -> float:
-    """Peak memory in a new process."""
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    process = context.Process(target=peak_mib, args=(suite, name, bf16, results))
-    process.start()
-    process.join()
-    return float(results.get(timeout=1))
+    return peak_memory_mib(torch.device("cpu")) - bare
 
 
 def main() -> None:
     """Measures, prints a table, writes a record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", choices=[*ROWS])
+    parser.add_argument("suite", choices=["small", "s12"])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--bf16", action="store_true", help="autocast; only where the processor has bf16 units")
-    parser.add_argument("--out", type=Path, help="write the record there, as JSON")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/train"), help="folder of the record")
     options = parser.parse_args()
-    seconds = measure(options.suite, rounds=options.rounds, bf16=options.bf16)
-    memory = {name: memory_of(options.suite, name, bf16=options.bf16) for name in seconds}
+    if options.suite == "s12":
+        dtypes = ("bf16",) if options.bf16 else ("fp32",)
+        bench(batch_sizes=(), dtypes=dtypes, training_batch_size=16, rounds=options.rounds, out=options.out / "s12")
+        return
+    seconds = measure(rounds=options.rounds, bf16=options.bf16)
     base = next(iter(seconds))
-    batch = SHAPES[options.suite][0]
     print(f"{'':42}{'ms a step':>10}{'images/s':>10}{'speed':>8}{'lowest':>8}{'highest':>8}{'memory':>10}")
     rows = {}
     for name, values in seconds.items():
+        # A process of its own: memory that another row left behind is none of this one's.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            memory = pool.apply(peak_mib, (name, options.bf16))
         ratios = [one / other for one, other in zip(seconds[base], values, strict=True)]
         middle = statistics.median(values)
-        rows[name] = {"seconds": values, "ratio": statistics.median(ratios), "peak_memory_mib": memory[name]}
+        rows[name] = {"seconds": values, "ratio": statistics.median(ratios), "peak_memory_mib": memory}
         print(
-            f"{name:42}{1000 * middle:10.0f}{batch / middle:10.0f}{statistics.median(ratios):7.2f}x{min(ratios):7.2f}x"
-            f"{max(ratios):7.2f}x{memory[name]:6.0f} MiB"
+            f"{name:42}{1000 * middle:10.0f}{BATCH_SIZE / middle:10.0f}{statistics.median(ratios):7.2f}x"
+            f"{min(ratios):7.2f}x{max(ratios):7.2f}x{memory:6.0f} MiB"
         )
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        record = {"suite": options.suite, "bf16": options.bf16, "rows": rows, **provenance()}
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+    record = {"suite": "small", "bf16": options.bf16, "rows": rows, **provenance()}
+    write_json(options.out / "small.json", record)
 
 
 if __name__ == "__main__":

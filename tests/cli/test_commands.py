@@ -11,6 +11,7 @@ import torch
 
 from metaformer import __version__
 from metaformer.cli.main import COMMANDS, run
+from metaformer.core import caches
 from metaformer.models.zoo import ZOO
 from metaformer.train.config import TrainConfig
 
@@ -135,7 +136,7 @@ def test_doctor_says_what_works_here(printed):
     assert re.search(rf"^metaformer +{re.escape(__version__)}", text, re.M)
     for ability in ("build, load, profile models", "train", "embedded digits", "HTML page"):
         assert re.search(rf"^{ability} +yes", text, re.M)
-    assert re.search(r"^torch\.compile on the CPU +(yes +by \S+|no +no C\+\+ compiler found)", text, re.M)
+    assert re.search(r"^torch\.compile on the CPU +(yes +by \S+|no +no C\+\+ compiler;)", text, re.M)
     assert re.search(r"^GPU +(yes|no +torch\.cuda sees none)", text, re.M)
 
 
@@ -144,3 +145,13 @@ def test_doctor_says_how_to_get_what_is_missing(printed, monkeypatch):
     monkeypatch.setitem(doctor.ABILITIES, "HTML page", (("no_such_module",), "report"))
     text = " ".join(printed("doctor").split())
     assert "HTML page no No module named 'no_such_module'; pip install 'metaformer[report]'" in text
+
+
+def test_doctor_shows_and_clears_what_is_kept(printed, monkeypatch, tmp_path):
+    monkeypatch.setattr(caches.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    kept = tmp_path / "metaformer" / "trials" / "one.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(bytes(2**20))
+    assert re.search(rf"^timed trials of optimize +1\.0 MiB +{re.escape(str(kept.parent))}", printed("doctor"), re.M)
+    assert re.search(r"^timed trials of optimize +0\.0 MiB", printed("doctor", "--clear-caches"), re.M)
+    assert not kept.exists()

@@ -13,6 +13,7 @@ from metaformer.block.residual import ResidualConfig
 from metaformer.block.token_mixers import (
     TOKEN_MIXERS,
     AttentionConfig,
+    ConvolutionConfig,
     DepthwiseConvConfig,
     IdentityConfig,
     PoolingConfig,
@@ -34,6 +35,7 @@ MIXERS = st.one_of(
     st.builds(RandomMixingConfig),
     st.builds(PoolingConfig, pool_size=ODD),
     st.builds(DepthwiseConvConfig, kernel_size=ODD, bias=st.booleans()),
+    st.builds(ConvolutionConfig, kernel_size=ODD, groups=st.integers(1, 64), bias=st.booleans()),
     st.builds(SpatialMLPConfig, bias=st.booleans()),
     st.builds(
         SeparableConvConfig,

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import torch
 
+from metaformer.core.compiling import cpp_compiler
 from metaformer.ops.native import build, library
 from metaformer.ops.norm_pool.operator import norm_pool as operator
 from metaformer.ops.norm_pool.reference import norm_pool
@@ -16,7 +17,7 @@ SMALL_SOURCE = 'extern "C" int mf_answer() { return 42; }\n'
 @pytest.fixture
 def small_sources(tmp_path, monkeypatch):
     """Sources that compile in no time, and a cache of their own."""
-    if not any(build.shutil.which(name) for name in build.COMPILERS):
+    if cpp_compiler() is None:
         pytest.skip("no C++ compiler on the PATH")
     sources = tmp_path / "sources"
     sources.mkdir()
@@ -29,7 +30,7 @@ def small_sources(tmp_path, monkeypatch):
 @pytest.fixture
 def no_compiler(monkeypatch):
     """A machine without a C++ compiler, that has not looked for one yet."""
-    monkeypatch.setattr(build.shutil, "which", lambda _name: None)
+    monkeypatch.setattr(build, "cpp_compiler", lambda: None)
     library.library_or_reason.cache_clear()
     library.native_library.cache_clear()
     yield

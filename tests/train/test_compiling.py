@@ -1,13 +1,12 @@
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from metaformer.core.compiling import COMPILERS, cpp_compiler
 from metaformer.models.metaformer import MetaFormer
-from metaformer.train import compiling
 from metaformer.train.compiling import compiled
 from metaformer.train.execution import Execution
 from metaformer.train.loop import EpochResult, train
@@ -23,14 +22,14 @@ def test_not_wanted_is_the_model_itself(tiny):
 
 @pytest.mark.parametrize("own", [None, "my-compiler"])
 def test_without_a_compiler_it_warns_and_training_goes_on(tiny, stripes, short, monkeypatch, caplog, own):
-    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    monkeypatch.setattr("metaformer.core.compiling.shutil.which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
     if own:
         monkeypatch.setenv("CXX", own)
     *_, last = train(MetaFormer(tiny), stripes, short, seed=0, execution=COMPILE)
     assert isinstance(last, EpochResult)
     (record,) = caplog.records
-    names = own or "c++, g++, clang++, cl"
+    names = own or ", ".join(COMPILERS)
     assert (
         record.getMessage() == f"execution.compile needs a C++ compiler ({names}), and none is here: going on without."
     )
@@ -39,7 +38,7 @@ def test_without_a_compiler_it_warns_and_training_goes_on(tiny, stripes, short, 
 @pytest.mark.slow
 def test_a_compiled_model_trains_as_the_plain_one(tmp_path):
     """In a process of its own: the compiler's own warnings are no errors there."""
-    if not any(map(shutil.which, compiling.COMPILERS)):
+    if cpp_compiler() is None:
         pytest.skip("no C++ compiler here")
     losses = []
     for compile in (False, True):

@@ -1,15 +1,18 @@
 """`metaformer bench`: our models beside timm, ONNX Runtime, OpenVINO and ResNet-18, in one interleaved run."""
 
+import contextlib
 import shlex
 import sys
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from metaformer.analysis.cost import profile
@@ -22,6 +25,7 @@ from metaformer.fast.bench.training import TrainingResult, run_training
 from metaformer.models.create import create_model
 from metaformer.models.zoo import ZOO
 from metaformer.ops.native.library import measured_peak
+from metaformer.report.bench_page import write_bench_page
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -36,9 +40,10 @@ def bench(
     scaling: tuple[int, ...] = (),
     peers: tuple[str, ...] = tuple(PEERS),
     rounds: int = 10,
+    minutes: float = 5.0,
     out: Path = Path("runs/bench"),
 ) -> int:
-    """Checks that all compute the same, times them in turns, prints medians and ratios, and writes run.json.
+    """Checks that all compute the same, times them in turns, prints medians and ratios, writes run.json and a page.
 
     Args:
         name: A model of the zoo; see 'metaformer models'.
@@ -49,9 +54,12 @@ def bench(
         scaling: Sides in pixels for the cost exponent, as in 128 256 512 1024; none leaves it out.
         peers: Who is measured besides our optimized model.
         rounds: How often each is timed.
+        minutes: No further round of a contest begins after so many minutes; 3 are always made.
         out: Folder of run.json.
     """
-    _check(name, batch_sizes, peers, scaling, rounds)
+    _check(name, peers, scaling, rounds)
+    if min(batch_sizes, default=1) < 1 or not (batch_sizes or training_batch_size or scaling):
+        raise ConfigError(f"--batch-sizes must be at least 1 each; got {batch_sizes}.")
     started, clock = datetime.now(UTC), time.perf_counter()
     console = Console(soft_wrap=True, highlight=False)
     with torch.device("meta"):
@@ -62,23 +70,26 @@ def bench(
     if peak is not None:
         console.print(f"multiply-add peak {peak:.0f} GFLOP/s in fp32: {2 * cost.macs / peak / 1e6:.2f} ms an image")
     contests, steps = [], []
+    common: Any = {"image_size": image_size, "rounds": rounds, "budget_s": 60 * minutes}
     for dtype in dtypes:
         for batch_size in batch_sizes:
-            result = run_contest(
-                name, batch_size=batch_size, image_size=image_size, dtype=DTYPES[dtype], peers=peers, rounds=rounds
-            )
+            with watching(f"batch of {batch_size}, {dtype}") as watch:
+                result = run_contest(
+                    name, batch_size=batch_size, dtype=DTYPES[dtype], peers=peers, watch=watch, **common
+                )
             contests.append(result)
             _show(console, f"inference, batch of {batch_size}, {result.side_px} px, {dtype}", result, cost.macs, peak)
         if training_batch_size:
-            step = run_training(
-                name, batch_size=training_batch_size, image_size=image_size, dtype=DTYPES[dtype], rounds=rounds
-            )
+            with watching(f"training, batch of {training_batch_size}, {dtype}") as watch:
+                step = run_training(name, batch_size=training_batch_size, dtype=DTYPES[dtype], watch=watch, **common)
             steps.append(step)
             _show(
                 console, f"training step, batch of {training_batch_size}, {step.side_px} px, {dtype}", step, None, None
             )
-    growth = measure_scaling(name, scaling, dtype=DTYPES[dtypes[0]], rounds=rounds) if scaling else None
-    if growth is not None:
+    growth = None
+    if scaling:
+        with watching("scaling") as watch:
+            growth = measure_scaling(name, scaling, dtype=DTYPES[dtypes[0]], rounds=rounds, watch=watch)
         console.print(f"\ncost exponent in tokens, {min(scaling)} to {max(scaling)} px: {growth.exponent:.3f}")
     path = write_bench(
         out,
@@ -93,18 +104,27 @@ def bench(
         wall_time_s=time.perf_counter() - clock,
     )
     console.print(f"\nwrote {path}", markup=False)
+    console.print(f"page: {write_bench_page(out).resolve()}", markup=False)
     return 0
 
 
-def _check(
-    name: str, batch_sizes: tuple[int, ...], peers: tuple[str, ...], scaling: tuple[int, ...], rounds: int
-) -> None:
+@contextlib.contextmanager
+def watching(what: str) -> Iterator[Callable[[str], None]]:
+    """Shows what is being done on stderr, as one line that changes, or as lines where that is no terminal."""
+    console = Console(stderr=True, highlight=False)
+    started = time.monotonic()
+    if not console.is_terminal:
+        yield lambda text: console.print(f"{what}: {text} ({time.monotonic() - started:.0f} s)", markup=False)
+        return
+    with console.status(what) as status:
+        yield lambda text: status.update(escape(f"{what}: {text} ({time.monotonic() - started:.0f} s)"))
+
+
+def _check(name: str, peers: tuple[str, ...], scaling: tuple[int, ...], rounds: int) -> None:
     ZOO[name]
     for peer in peers:
         if peer not in PEERS:
             raise unknown("peer", peer, PEERS)
-    if not batch_sizes or min(batch_sizes) < 1:
-        raise ConfigError(f"--batch-sizes must be at least 1 each; got {batch_sizes}.")
     if len(set(scaling)) == 1:
         raise ConfigError(f"--scaling needs at least two sizes to fit an exponent; got {scaling}.")
     if rounds < 3:

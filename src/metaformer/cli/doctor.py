@@ -2,13 +2,15 @@
 
 import importlib
 import importlib.util
-import shutil
 
 import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from metaformer.core import caches
+from metaformer.core.compiling import compiler_names, cpp_compiler
+from metaformer.core.errors import DataError
 from metaformer.core.machine import commit, machine_facts, versions
 
 # What can be done -> the modules it needs, and the extra that brings them.
@@ -22,8 +24,17 @@ ABILITIES = {
 }
 
 
-def doctor() -> int:
-    """Shows the machine, the versions, and which parts of the package work here."""
+def doctor(clear_caches: bool = False) -> int:
+    """Shows the machine, the versions, which parts of the package work here, and what is kept between runs.
+
+    Args:
+        clear_caches: Remove what is kept: downloaded weights, compiled operators, timed trials.
+    """
+    if clear_caches:
+        try:
+            caches.clear_caches()
+        except OSError as error:
+            raise DataError(f"a cache cannot be removed: {error}") from None
     console = Console(soft_wrap=True, highlight=False)
     facts = {key: value for key, value in machine_facts().items() if value is not None}
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -35,13 +46,17 @@ def doctor() -> int:
     for ability, (ok, why) in _abilities().items():
         checks.add_row(ability, "yes" if ok else "no", escape(why))
     console.print(checks)
+    console.print()
+    for name, what in caches.CACHES.items():
+        # Not a table: a path must not be cut.
+        console.print(f"{what:25} {caches.size_mib(name):7.1f} MiB  {caches.cache_folder(name)}", markup=False)
     return 0
 
 
 def _abilities() -> dict[str, tuple[bool, str]]:
     found = {ability: _modules(modules, extra) for ability, (modules, extra) in ABILITIES.items()}
-    compiler = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
-    reason = f"by {compiler}" if compiler else "no C++ compiler found: c++, g++ and clang++ are not on the PATH"
+    compiler = cpp_compiler()
+    reason = f"by {compiler}" if compiler else f"no C++ compiler; not on the PATH: {', '.join(compiler_names())}"
     found["torch.compile on the CPU"] = (compiler is not None, reason)
     gpu = torch.cuda.is_available()
     found["GPU"] = (gpu, torch.cuda.get_device_name(0) if gpu else "torch.cuda sees none")

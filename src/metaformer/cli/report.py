@@ -8,6 +8,7 @@ from rich.console import Console
 
 from metaformer.core.errors import ConfigError
 from metaformer.core.run_record import RUN_FILE, read_run_record
+from metaformer.report.bench_page import write_bench_page
 from metaformer.report.card_page import load_card, quote, write_card
 from metaformer.report.claims import is_tested, judge_claims
 from metaformer.report.claims_table import claims_rich_table
@@ -27,12 +28,12 @@ def report(
     *,
     export: Path | None = None,
 ) -> int:
-    """Makes the page of a study, or of trainings, again; reads nothing but run records.
+    """Makes the page of a study, of trainings, of a bench or a card again; reads nothing but run records.
 
     With a second folder it compares two studies: rows of the same settings join their runs, others stand side by side.
 
     Args:
-        folder: What '--out' named: a study, as runs/quick, a training, or a card.
+        folder: What '--out' named: a study, as runs/quick, a training, a bench, or a card.
         other: Another study, or another training.
         export: A folder for the table and the claims as CSV, Markdown and LaTeX, and the charts as SVG and PNG.
     """
@@ -45,6 +46,9 @@ def report(
     if _kind(folder) == "train":
         page = write_training_page([folder] if other is None else [folder, other])
         console.print(f"page: {page.resolve()}", soft_wrap=True, highlight=False)
+        return 0
+    if _kind(folder) == "bench" and other is None:
+        console.print(f"page: {write_bench_page(folder).resolve()}", soft_wrap=True, highlight=False)
         return 0
     if other is None:
         study = show_report(console, folder)

@@ -2,22 +2,20 @@
 
 import copy
 import importlib.util
-import shutil
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from metaformer.core.compiling import Options, compile_module, compiler_names, cpp_compiler
 from metaformer.fast.native import NativeBackend
 from metaformer.fast.plain import PlainBackend
 from metaformer.fast.stage import folded
 from metaformer.models.metaformer import MetaFormer
-from metaformer.ops.native.build import COMPILERS
 from metaformer.ops.native.library import library_or_reason
 
 # Said with each compilation, never as a setting of the process.
-COMPILE_OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {"freezing": True}
+COMPILE_OPTIONS: Options = {"freezing": True}
 
 
 class NotHereError(RuntimeError):
@@ -48,12 +46,10 @@ def folded_eager(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
 
 def folded_compiled(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
     """Folded, compiled with frozen weights."""
-    if _device(model).type == "cpu" and not any(shutil.which(name) for name in COMPILERS):
-        raise NotHereError(f"torch.compile needs a C++ compiler: {', '.join(COMPILERS)} are not on the PATH")
+    if _device(model).type == "cpu" and cpp_compiler() is None:
+        raise NotHereError(f"torch.compile needs a C++ compiler; not on the PATH: {', '.join(compiler_names())}")
     made = _in_dtype(_folded_plain(model, dtype, sliced_pooling=True), model, dtype)
-    compiled = torch.compile(made, options=COMPILE_OPTIONS)
-    assert isinstance(compiled, nn.Module)
-    return compiled
+    return compile_module(made, COMPILE_OPTIONS)
 
 
 def native(model: MetaFormer, dtype: torch.dtype) -> nn.Module:

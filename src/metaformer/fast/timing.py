@@ -37,6 +37,7 @@ def interleave(
     rounds: int = 10,
     at_least_s: float = 0.02,
     budget_s: float | None = None,
+    watch: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Timing]:
     """Times calls in turns, so that a slow moment of the machine meets all of them.
 
@@ -45,6 +46,7 @@ def interleave(
         rounds: How often each is timed, after a call that is not.
         at_least_s: A call that is shorter is repeated within a round.
         budget_s: No further round begins after so many seconds; 3 rounds are always made.
+        watch: Told which round begins.
     """
     repeats = {}
     for name, call in calls.items():
@@ -56,6 +58,7 @@ def interleave(
     for index in range(rounds):
         if index >= 3 and budget_s is not None and time.perf_counter() - started > budget_s:
             break
+        watch(f"round {index + 1} of {rounds}")
         # Another one begins each round: who follows whom is part of the measurement.
         shift = index % len(names)
         for name in names[shift:] + names[:shift]:

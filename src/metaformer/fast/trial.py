@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import platformdirs
 import torch
 from torch import Tensor, nn
 
+from metaformer.core import caches
 from metaformer.core.atomic_write import write_json
 from metaformer.core.configs import from_dict, to_dict
 from metaformer.core.errors import ConfigError, DataError
@@ -64,7 +64,7 @@ class Trial:
 
 def cache_folder() -> Path:
     """Where trials are kept."""
-    return Path(platformdirs.user_cache_dir("metaformer")) / "trials"
+    return caches.cache_folder("trials")
 
 
 def cached_trial(model: MetaFormer, example: Tensor, dtype: torch.dtype) -> Trial | None:

@@ -10,8 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
+from metaformer.core import caches
 from metaformer.core.atomic_write import write_text
 from metaformer.core.errors import DataError
 
@@ -23,7 +22,7 @@ TIMEOUT_S = 30
 
 def cache_folder() -> Path:
     """Where downloads are kept."""
-    return Path(platformdirs.user_cache_dir("metaformer")) / "weights"
+    return caches.cache_folder("weights")
 
 
 def fetch(source: str | Path) -> Path:

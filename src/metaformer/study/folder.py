@@ -7,6 +7,7 @@ from shutil import copytree, rmtree
 from typing import Any
 
 from metaformer.core.configs import to_dict
+from metaformer.core.difference import first_difference
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.machine import provenance
 from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
@@ -195,16 +196,3 @@ def read_study_record(out: Path) -> RunRecord:
 def _shared_settings(config: dict[str, Any]) -> dict[str, Any]:
     """What must not change when a study is extended."""
     return {key: config.get(key) for key in ("name", "base", "data", "preparation", "train")}
-
-
-def first_difference(there: Any, here: Any, path: str = "") -> str:
-    """The first setting that differs, as `train.epochs: 20 there, 5 here`."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in [*there, *(key for key in here if key not in there)]:
-            if there.get(key) != here.get(key):
-                return first_difference(there.get(key), here.get(key), f"{path}.{key}" if path else key)
-    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        for i, (old, new) in enumerate(zip(there, here, strict=True)):
-            if old != new:
-                return first_difference(old, new, f"{path}[{i}]")
-    return f"{path}: {there!r} there, {here!r} here"

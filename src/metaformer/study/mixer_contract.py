@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from metaformer.block.site import Grid, Site
 from metaformer.block.token_mixers import TokenMixerConfig
+from metaformer.core.compiling import compile_module
 from metaformer.core.configs import from_dict, to_dict
 from metaformer.core.errors import ShapeError
 
@@ -192,7 +193,7 @@ def _state(config: TokenMixerConfig) -> None:
 
 def _compile(config: TokenMixerConfig) -> None:
     module, x = _build(config).eval(), _input()
-    _same(torch.compile(module)(x), module(x), "compiled")
+    _same(compile_module(module)(x), module(x), "compiled")
 
 
 CHECKS: dict[str, Callable[[TokenMixerConfig], None]] = {

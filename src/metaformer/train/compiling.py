@@ -1,16 +1,11 @@
 """torch.compile, where this machine can."""
 
 import logging
-import os
-import shutil
-from typing import cast
 
-import torch
 from torch import nn
 
+from metaformer.core.compiling import compile_module, compiler_names, cpp_compiler
 from metaformer.train.execution import Execution
-
-COMPILERS = ("c++", "g++", "clang++", "cl")
 
 log = logging.getLogger("metaformer.train")
 
@@ -19,10 +14,10 @@ def compiled(model: nn.Module, execution: Execution) -> nn.Module:
     """The model as `torch.compile` makes it, if that is wanted and there is a compiler; parameters are shared."""
     if not execution.compile:
         return model
-    names = (os.environ["CXX"],) if "CXX" in os.environ else COMPILERS
-    if next(model.parameters()).device.type == "cpu" and not any(shutil.which(name) for name in names):
+    if next(model.parameters()).device.type == "cpu" and cpp_compiler() is None:
         log.warning(
-            "execution.compile needs a C++ compiler (%s), and none is here: going on without.", ", ".join(names)
+            "execution.compile needs a C++ compiler (%s), and none is here: going on without.",
+            ", ".join(compiler_names()),
         )
         return model
-    return cast(nn.Module, torch.compile(model))
+    return compile_module(model)

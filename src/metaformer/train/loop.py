@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from metaformer.core.difference import first_difference
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.seeding import key_seed
 from metaformer.data.batch_plan import BatchPlan
@@ -27,7 +28,7 @@ from metaformer.train.mixing import mix
 from metaformer.train.optimizer import make_optimizer, make_scheduler
 from metaformer.train.processes import gather_numbers, local_batch_size, start_fabric
 from metaformer.train.sample_noise import DropPathNoise
-from metaformer.train.settings import first_difference, run_settings
+from metaformer.train.settings import run_settings
 from metaformer.train.synced_batch_norm import synchronise_batch_norm
 from metaformer.train.trainable import set_trainable, set_training_mode
 

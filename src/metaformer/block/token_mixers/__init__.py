@@ -2,6 +2,7 @@
 
 from metaformer.block.token_mixers.attention import AttentionConfig
 from metaformer.block.token_mixers.config import TokenMixerConfig
+from metaformer.block.token_mixers.convolution import ConvolutionConfig
 from metaformer.block.token_mixers.depthwise_conv import DepthwiseConvConfig
 from metaformer.block.token_mixers.identity import IdentityConfig
 from metaformer.block.token_mixers.pooling import PoolingConfig
@@ -18,6 +19,7 @@ TOKEN_MIXERS: Registry[type] = Registry(
         "pooling": PoolingConfig,
         "random": RandomMixingConfig,
         "depthwise_conv": DepthwiseConvConfig,
+        "convolution": ConvolutionConfig,
         "separable_conv": SeparableConvConfig,
         "attention": AttentionConfig,
         "spatial_mlp": SpatialMLPConfig,
@@ -28,6 +30,7 @@ register_table(TokenMixerConfig, TOKEN_MIXERS)
 __all__ = [
     "TOKEN_MIXERS",
     "AttentionConfig",
+    "ConvolutionConfig",
     "DepthwiseConvConfig",
     "IdentityConfig",
     "PoolingConfig",

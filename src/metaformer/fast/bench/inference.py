@@ -1,5 +1,6 @@
 """Inference, interleaved: every peer that is here and right, in turns."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -49,6 +50,8 @@ def run_contest(
     dtype: torch.dtype = torch.float32,
     peers: tuple[str, ...] = tuple(PEERS),
     rounds: int = 10,
+    budget_s: float | None = None,
+    watch: Callable[[str], None] = lambda _: None,
 ) -> ContestResult:
     """Builds the peers, compares their outputs with the plain model in float32, and times those that are right.
 
@@ -59,6 +62,8 @@ def run_contest(
         dtype: What the peers compute in.
         peers: Names in PEERS; ours is always among them.
         rounds: How often each is timed.
+        budget_s: No further round begins after so many seconds; 3 are always made.
+        watch: Told what is done.
     """
     one = contest(name, batch_size=batch_size, image_size=image_size, dtype=dtype)
     chosen = [peer for peer in PEERS if peer in peers or peer == OURS]
@@ -66,10 +71,11 @@ def run_contest(
         expected = one.model(one.example)
         cells, calls = {}, {}
         for peer in chosen:
+            watch(f"preparing {peer}")
             cells[peer], call = _prepared(peer, one, expected)
             if call is not None:
                 calls[peer] = call
-        timings = interleave(calls, rounds=rounds)
+        timings = interleave(calls, rounds=rounds, budget_s=budget_s, watch=watch)
     for peer, timing in timings.items():
         ratio = timing.ratio_to(timings[OURS]) if OURS in timings else None
         cells[peer] = Cell(peer=peer, timing=timing, ratio=ratio, difference=cells[peer].difference)

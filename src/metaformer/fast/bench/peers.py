@@ -15,6 +15,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from metaformer.core.compiling import compile_module
 from metaformer.fast.candidates import COMPILE_OPTIONS, NotHereError
 from metaformer.fast.optimize import optimize
 from metaformer.models.config import MetaFormerConfig
@@ -166,7 +167,7 @@ def _with_timms_head(config: MetaFormerConfig) -> MetaFormerConfig:
 def _call(model: nn.Module, one: Contest, *, compiled: bool = False) -> Call:
     """The model in the contest's dtype, on images that are in it already."""
     model, x = model.to(one.dtype), one.example.to(one.dtype)
-    run = torch.compile(model, options=COMPILE_OPTIONS) if compiled else model
+    run = compile_module(model, COMPILE_OPTIONS) if compiled else model
     return lambda: run(x).float()
 
 

@@ -1,6 +1,7 @@
 """How the time of a model grows with the number of its tokens."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,11 +20,21 @@ class Scaling:
     exponent: float  # of the time in the number of tokens
 
 
-def measure_scaling(name: str, sides_px: tuple[int, ...], *, dtype: torch.dtype, rounds: int = 10) -> Scaling:
+def measure_scaling(
+    name: str,
+    sides_px: tuple[int, ...],
+    *,
+    dtype: torch.dtype,
+    rounds: int = 10,
+    watch: Callable[[str], None] = lambda _: None,
+) -> Scaling:
     """Times our optimized model on one image of each size, in turns, and fits a power of the number of tokens."""
     with torch.no_grad():
-        calls = {str(side): PEERS[OURS](contest(name, batch_size=1, image_size=side, dtype=dtype)) for side in sides_px}
-        timings = interleave(calls, rounds=rounds)
+        calls = {}
+        for side in sides_px:
+            watch(f"preparing {side} px")
+            calls[str(side)] = PEERS[OURS](contest(name, batch_size=1, image_size=side, dtype=dtype))
+        timings = interleave(calls, rounds=rounds, watch=watch)
     ordered = tuple(timings[str(side)] for side in sides_px)
     return Scaling(sides_px=sides_px, timings=ordered, exponent=fit_exponent(sides_px, [t.median for t in ordered]))
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metaformer.core.compiling import compile_module
 from metaformer.fast.bench.inference import Cell
 from metaformer.fast.bench.peers import Contest, contest, timm_state
 from metaformer.fast.candidates import NotHereError
@@ -51,9 +52,7 @@ def _timm_channels_last(one: Contest) -> nn.Module:
 
 
 def _timm_compiled(one: Contest) -> nn.Module:
-    compiled = torch.compile(_timm_channels_last(one))
-    assert isinstance(compiled, nn.Module)
-    return compiled
+    return compile_module(_timm_channels_last(one))
 
 
 CONTESTANTS: dict[str, Callable[[Contest], nn.Module]] = {
@@ -73,6 +72,8 @@ def run_training(
     dtype: torch.dtype = torch.float32,
     contestants: tuple[str, ...] = tuple(CONTESTANTS),
     rounds: int = 10,
+    budget_s: float | None = None,
+    watch: Callable[[str], None] = lambda _: None,
 ) -> TrainingResult:
     """Times forward, backward and AdamW's step in turns; then measures memory.
 
@@ -83,18 +84,25 @@ def run_training(
         dtype: float32, or that of autocast.
         contestants: Names in CONTESTANTS; ours is always among them.
         rounds: How often each is timed.
+        budget_s: No further round begins after so many seconds; 3 are always made.
+        watch: Told what is done.
     """
     chosen = [who for who in CONTESTANTS if who in contestants or who == OURS]
     arguments = (name, batch_size, image_size, dtype)
     cells, steps = {}, {}
     for who in chosen:
+        watch(f"preparing {who}")
         try:
             steps[who] = training_step(who, *arguments)
         except NotHereError as error:
             cells[who] = Cell(peer=who, skipped=str(error))
-    timings = interleave(steps, rounds=rounds)
+    timings = interleave(steps, rounds=rounds, budget_s=budget_s, watch=watch)
     for who, timing in timings.items():
         cells[who] = Cell(peer=who, timing=timing, ratio=timing.ratio_to(timings[OURS]))
+    peak_mib = {}
+    for who in steps:
+        watch(f"memory of {who}")
+        peak_mib[who] = peak_memory_mib(who, *arguments)
     side = image_size or contest(name, batch_size=1, image_size=None, dtype=dtype).example.shape[-1]
     return TrainingResult(
         name=name,
@@ -102,7 +110,7 @@ def run_training(
         side_px=side,
         dtype=str(dtype).removeprefix("torch."),
         cells=tuple(cells[who] for who in chosen),
-        peak_mib={who: peak_memory_mib(who, *arguments) for who in steps},
+        peak_mib=peak_mib,
     )
 
 
@@ -141,6 +149,8 @@ def _peak_in_this_process(who: str, name: str, batch_size: int, image_size: int 
     step = training_step(who, name, batch_size, image_size, dtype)
     # A step on one small image loads the libraries' code, which is not the model's.
     training_step(who, name, 1, 64, dtype)()
+    # Else the compiler would take the second shape for one of many, and write code for all.
+    torch.compiler.reset()
     before = _peak_mib()
     step()
     step()

@@ -1,17 +1,15 @@
 """Compiles the C++ operators on first use, into the user's cache folder."""
 
 import hashlib
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-import platformdirs
-
+from metaformer.core import caches
 from metaformer.core.atomic_write import atomic_path
+from metaformer.core.compiling import compiler_names, cpp_compiler
 
 SOURCES = Path(__file__).parent
-COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
 TIMEOUT_S = 600
 
@@ -22,7 +20,7 @@ class BuildError(RuntimeError):
 
 def cache_folder() -> Path:
     """Where compiled operators are kept."""
-    return Path(platformdirs.user_cache_dir("metaformer")) / "operators"
+    return caches.cache_folder("operators")
 
 
 def source_files() -> list[Path]:
@@ -38,9 +36,9 @@ def built_library() -> Path:
     Raises:
         BuildError: There is no compiler, or it failed.
     """
-    compiler = next((path for name in COMPILERS if (path := shutil.which(name))), None)
+    compiler = cpp_compiler()
     if compiler is None:
-        raise BuildError(f"no C++ compiler found: {', '.join(COMPILERS)} are not on the PATH")
+        raise BuildError(f"no C++ compiler found: not on the PATH: {', '.join(compiler_names())}")
     target = cache_folder() / _key(compiler) / "libmetaformer.so"
     if not target.exists():
         try:

@@ -1,0 +1,124 @@
+"""One page for a bench: who takes how long, contest by contest."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from markupsafe import Markup
+
+from metaformer.core.atomic_write import write_text
+from metaformer.core.errors import DataError
+from metaformer.core.run_record import RunRecord, read_run_record
+from metaformer.report.bar_chart import Bar, bar_chart
+from metaformer.report.line_chart import Line, line_chart
+from metaformer.report.number_text import NOTHING, plain
+from metaformer.report.page import PAGE_FILE, asset, environment
+
+OURS = "ours, "
+# As the records name what they hold.
+TITLES = {"inference": "Inference", "training": "Training step"}
+
+
+@dataclass
+class _Contest:
+    """One batch of one size in one dtype, and what was measured of each peer."""
+
+    title: str
+    peers: dict[str, dict[str, float]] = field(default_factory=dict)  # peer -> what -> value
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def write_bench_page(folder: Path) -> Path:
+    """Writes the page of a bench into its folder.
+
+    Raises:
+        DataError: The folder holds no bench.
+    """
+    record = read_run_record(folder)
+    if record.kind != "bench":
+        raise DataError(f"{folder} holds no bench; its record is of kind {record.kind!r}.")
+    text = (
+        environment()
+        .get_template("bench.html.j2")
+        .render(
+            css=asset("page.css"),
+            name=record.name,
+            contests=[_shown(contest) for contest in _contests(record)],
+            scaling=_scaling(record),
+            exponent=record.metrics["cost_exponent"].value if "cost_exponent" in record.metrics else None,
+            peak=record.metrics["multiply_add_peak"].value if "multiply_add_peak" in record.metrics else None,
+            rounds=record.config.get("rounds", NOTHING),
+            command=record.command,
+            machine=record.machine,
+            versions=record.versions,
+        )
+    )
+    target = Path(folder) / PAGE_FILE
+    write_text(target, text)
+    return target
+
+
+def _contests(record: RunRecord) -> list[_Contest]:
+    """From names like "inference/batch 8/224 px/float32/timm, eager/time"."""
+    found: dict[str, _Contest] = {}
+
+    def contest_of(parts: list[str]) -> _Contest:
+        title = f"{TITLES[parts[0]]}, {', '.join(parts[1:4])}"
+        return found.setdefault(title, _Contest(title=title))
+
+    for name, metric in record.metrics.items():
+        parts = name.split("/")
+        if parts[0] in TITLES and len(parts) == 6:
+            contest_of(parts).peers.setdefault(parts[4], {})[parts[5]] = metric.value
+    for name, reason in record.labels.get("skipped", {}).items():
+        parts = name.split("/")
+        contest_of(parts).skipped[parts[4]] = reason
+    return list(found.values())
+
+
+def _shown(contest: _Contest) -> dict[str, object]:
+    timed = {peer: values for peer, values in contest.peers.items() if "time" in values}
+    bars = [
+        Bar(
+            name=peer,
+            value=values["time"],
+            text=f"{values['time']:.1f} ms" + _times(values.get("ratio_to_ours"), peer),
+            is_ours=peer.startswith(OURS),
+        )
+        for peer, values in sorted(timed.items(), key=lambda item: item[1]["time"])
+    ]
+    described = f"Milliseconds an image. {contest.title}."
+    return {
+        "title": contest.title,
+        "chart": Markup(bar_chart(bars, described=described)) if bars else "",
+        "rows": [_row(peer, values) for peer, values in timed.items()],
+        "has_memory": any("peak_memory" in values for values in timed.values()),
+        "skipped": contest.skipped,
+    }
+
+
+def _times(ratio: float | None, peer: str) -> str:
+    return "" if ratio is None or (ratio == 1 and peer.startswith(OURS)) else f", {ratio:.2f}x"
+
+
+def _row(peer: str, values: dict[str, float]) -> list[str]:
+    def number(what: str, digits: int) -> str:
+        return plain(values[what], digits) if what in values else NOTHING
+
+    last = number("peak_memory", 0) if "peak_memory" in values else ""
+    if not last:
+        last = f"{values['largest_difference']:.0e}" if "largest_difference" in values else NOTHING
+    return [peer, number("time", 2), number("spread", 1), number("ratio_to_ours", 2), last]
+
+
+def _scaling(record: RunRecord) -> Markup | None:
+    """Time of one image against its tokens, at equal steps of a factor where both are powers."""
+    points = [
+        (int(name.split("/")[1].removesuffix(" px")), metric.value)
+        for name, metric in record.metrics.items()
+        if name.startswith("scaling/")
+    ]
+    if not points:
+        return None
+    line = Line(name=record.name, x=[side * side / 1e6 for side, _ in points], y=[value for _, value in points])
+    titles = {"x_title": "megapixels", "y_title": "ms an image"}
+    return Markup(line_chart([line], **titles, described="Time of one image against its pixels."))
