@@ -24,6 +24,8 @@ COMMANDS = {
     ("bench",): ("bench", "our models beside their peers, in one interleaved run"),
     ("doctor",): ("doctor", "what works on this machine, and why the rest does not"),
 }
+# First words of the commands that keep what they have done; the others begin anew.
+RESUMED = ("study", "card", "train")
 
 
 def main() -> None:
@@ -36,7 +38,7 @@ def main() -> None:
     try:
         sys.exit(run(sys.argv[1:]))
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command continues where it stopped", file=sys.stderr)
+        _say_stopped("interrupted")
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read our output has seen enough, as `head` has.
@@ -111,5 +113,10 @@ def _usage() -> str:
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    print("\nterminated; the same command continues where it stopped", file=sys.stderr)
+    _say_stopped("terminated")
     sys.exit(128 + signal.SIGTERM)
+
+
+def _say_stopped(how: str) -> None:
+    goes_on = "; the same command continues where it stopped" if sys.argv[1:2] and sys.argv[1] in RESUMED else ""
+    print(f"\n{how}{goes_on}", file=sys.stderr)

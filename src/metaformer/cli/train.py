@@ -129,7 +129,9 @@ def _train(run: Run, out: Path, execution: Execution, *, only_look: bool) -> int
     if is_first:
         _say_data(source)
     if only_look:
-        _say_dry_run(dry_run(run, source, out, execution=execution))
+        found = dry_run(run, source, out, execution=execution)
+        if is_first:
+            _say_dry_run(found)
         return 0
     if (out / RUN_FILE).exists():
         return _already_there(run, out)

@@ -13,6 +13,7 @@ from metaformer.fast.for_training import for_training
 from metaformer.train.execution import Execution
 from metaformer.train.loop import StepResult, train
 from metaformer.train.memory import OutOfMemoryError, advice, is_out_of_memory, peak_memory_mib
+from metaformer.train.processes import local_batch_size, start_fabric
 from metaformer.train.run import Run, first_model
 
 TIMED_STEPS = 3  # after a first one, which is slower
@@ -29,7 +30,7 @@ class DryRun:
     trained_params: int
     batch_shape: tuple[int, ...]  # of one process
     step_seconds: float
-    images_per_second: float
+    images_per_second: float  # of all processes
     waiting_share: float  # of a step's time, for its images
     validation_seconds: float  # for the whole split
     hours: float  # for the whole run
@@ -50,18 +51,21 @@ def dry_run(run: Run, data: DataSource, folder: Path, *, execution: Execution) -
     model = first_model(run, data)
     if execution.fast:
         model = for_training(model)
-    plan = BatchPlan(seed=run.seed, epoch=0, batch_size=run.train.batch_size)
+    fabric = start_fabric(run.train, execution)
+    local = local_batch_size(run.train, fabric.world_size)
+    share = {"rank": fabric.global_rank, "world_size": fabric.world_size}
+    plan = BatchPlan(seed=run.seed, epoch=0, batch_size=run.train.batch_size, **share)
     images, _ = next(data.train_batches(plan))
-    results = train(model, data, run.train, seed=run.seed, execution=execution)
+    results = train(model, data, run.train, seed=run.seed, execution=execution, fabric=fabric)
     try:
         seconds, waiting = _steps(results)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise OutOfMemoryError(advice(run.train, execution, run.train.batch_size)) from None
+        raise OutOfMemoryError(advice(run.train, execution, local)) from None
     finally:
         results.close()  # type: ignore[attr-defined]
-    validation_seconds = _validate(model, data)
+    validation_seconds = _validate(model, data) / fabric.world_size
     steps_per_epoch = plan.num_steps(data.facts.num_train)
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     params = sum(value.numel() for value in model.parameters())
@@ -72,7 +76,7 @@ def dry_run(run: Run, data: DataSource, folder: Path, *, execution: Execution) -
         trained_params=trained,
         batch_shape=tuple(images.shape),
         step_seconds=seconds,
-        images_per_second=len(images) / seconds,
+        images_per_second=len(images) * fabric.world_size / seconds,
         waiting_share=waiting,
         validation_seconds=validation_seconds,
         hours=run.train.epochs * (steps_per_epoch * seconds + validation_seconds) / 3600,
