@@ -36,7 +36,7 @@ def test_the_definition_is_norm_convolution_activation_norm_and_residual():
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_the_operator_equals_the_definition(library, kernel, dtype, layouts):
     size, stride, padding = kernel
-    # 3 channels are read as planes; 60 of 3x3 and 24 of 7x7 are longer than what is multiplied at once.
+    # 60 channels of 3x3 and 24 of 7x7 are longer than what is multiplied at once.
     for channels, out, grid in ((3, 17, (9, 13)), (24, 8, (7, 8)), (60, 33, (5, 6))):
         weight = torch.randn(out, channels, size, size) / (channels * size * size) ** 0.5
         bias, post_weight, post_bias, res_scale = torch.randn(4, out)

@@ -9,8 +9,7 @@
 namespace {
 
 struct Source {
-  long batch, channels, height, width;
-  long sample_stride, channel_stride, row_stride, column_stride;  // in elements
+  long batch, channels, height, width;  // in memory: batch, height, width, channels
 };
 
 struct Kernel {
@@ -18,14 +17,6 @@ struct Kernel {
   long rows, columns, stride, padding, out_channels;
   float act_scale, act_shift;
 };
-
-// The normalised channels of one place of the input.
-template <typename T>
-void read_place(const T* place, const Source& in, long sample, const NormSpec& norm, float* to) {
-  if (in.channel_stride == 1) return read_row(place, in.channels, sample, norm, to);
-  for (long c = 0; c < in.channels; ++c) to[c] = widen(place[c * in.channel_stride]);
-  if (norm.kind != NO_NORM) read_row(to, in.channels, sample, norm, to);
-}
 
 // Rows `first` to `last` of the window of one output token: [kernel rows][kernel columns][channels], zero outside.
 template <typename T>
@@ -38,9 +29,8 @@ void read_window(const T* x, const Source& in, const Kernel& kernel, long sample
       std::fill(to, to + segment, 0.0f);
       continue;
     }
-    const T* from = x + sample * in.sample_stride + row * in.row_stride;
-    const bool dense = in.channel_stride == 1 && in.column_stride == in.channels && norm.kind == NO_NORM;
-    if (dense && left >= 0 && left + kernel.columns <= in.width) {
+    const T* from = x + (sample * in.height + row) * in.width * in.channels;
+    if (norm.kind == NO_NORM && left >= 0 && left + kernel.columns <= in.width) {
       widen_row(from + left * in.channels, segment, to);
       continue;
     }
@@ -50,7 +40,7 @@ void read_window(const T* x, const Source& in, const Kernel& kernel, long sample
       if (column < 0 || column >= in.width)
         std::fill(at, at + in.channels, 0.0f);
       else
-        read_place(from + column * in.column_stride, in, sample, norm, at);
+        read_row(from + column * in.channels, in.channels, sample, norm, at);
     }
   }
 }
@@ -126,7 +116,7 @@ extern "C" void mf_convolution(int is_bf16, const void* x, void* out, float* mom
                                const float* panels, const float* bias, const float* post_weight,
                                const float* post_bias, float post_eps, const long* source, const long* kernel_shape,
                                int activation, float act_scale, float act_shift, int threads) {
-  const Source in{source[0], source[1], source[2], source[3], source[4], source[5], source[6], source[7]};
+  const Source in{source[0], source[1], source[2], source[3]};
   const Kernel kernel{panels,          bias,      kernel_shape[0], kernel_shape[1], kernel_shape[2], kernel_shape[3],
                       kernel_shape[4], act_scale, act_shift};
   const NormSpec norm{norm_kind, moments, eps};

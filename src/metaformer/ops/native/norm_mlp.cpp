@@ -108,7 +108,8 @@ void run(const T* x, T* out, float* moments_out, const T* residual, const float*
   const long total = batch * tokens;
   float* row_sums = moments_out ? scratch(4, 2 * total) : nullptr;
   const Finish<T> finish{out, residual, res_scale, row_sums, mlp.channels, {}};
-  const bool few = total < 64 * threads && threads > 1 && mlp.hidden >= 2 * mlp.block;
+  // Only where every thread gets a block: else the rows keep more of them busy.
+  const bool few = total < 64 * threads && threads > 1 && mlp.hidden >= threads * mlp.block;
   with_activation(kind, [&](auto k) {
     if (few)
       by_hidden<k>(x, total, tokens, norm, mlp, finish, threads);

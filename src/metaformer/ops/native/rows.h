@@ -179,6 +179,7 @@ static inline long cache_floats() {
 // and, where there are few, the same for every thread.
 static inline long rows_at_a_time(long rows, long floats_per_row, long threads) {
   constexpr long MOST = 128;
+  if (rows == 0) return 1;
   const long fitting = std::clamp(cache_floats() / floats_per_row / TILE_ROWS * TILE_ROWS, 4L * TILE_ROWS, MOST);
   const long tasks = round_up((rows + fitting - 1) / fitting, threads);
   const long even = (rows + tasks - 1) / tasks;

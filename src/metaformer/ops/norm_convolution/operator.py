@@ -87,6 +87,11 @@ def _native(
     x = channels_last(x)
     padded_out = round_up(out_channels, library.tile_columns)
     out_grid = [(side + 2 * padding - kernel_size) // stride + 1 for side in (height, width)]
+    if min(out_grid) < 1:
+        raise ShapeError(
+            f"a kernel of {kernel_size} with padding {padding} does not fit into {height}x{width} tokens; "
+            "the image is too small for this model."
+        )
     out = torch.empty((batch, out_channels, *out_grid), dtype=x.dtype, memory_format=torch.channels_last)
     if residual is not None:
         if residual.shape != out.shape or residual.dtype != x.dtype:
@@ -108,7 +113,7 @@ def _native(
         address(post_weight, out_channels, "post_weight"),
         address(post_bias, out_channels, "post_bias"),
         post_eps,
-        (ctypes.c_long * 8)(*x.shape, *x.stride()),
+        (ctypes.c_long * 4)(*x.shape),
         (ctypes.c_long * 5)(kernel_size, kernel_size, stride, padding, out_channels),
         ACTIVATION_KINDS[activation],
         act_scale,
