@@ -13,16 +13,18 @@ import metaformer as mf
 class BlurPoolConfig:
     """Each token becomes a binomial average of its neighbours, scaled by a learned number a channel, minus itself."""
 
+    strength: float = 1.0  # of the blur, where training begins
+
     def build(self, site: mf.Site) -> nn.Module:
-        return BlurPool(site.dim)
+        return BlurPool(site.dim, self.strength)
 
 
 class BlurPool(nn.Module):
     """Pooling with a smoother window and one parameter a channel."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, strength: float) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(dim))
+        self.scale = nn.Parameter(torch.full((dim,), strength))
         row = torch.tensor([1.0, 2.0, 1.0]) / 4
         self.register_buffer("window", (row[:, None] * row).expand(dim, 1, 3, 3).clone())
 

@@ -38,6 +38,14 @@ class Shift(nn.Module):
 class CropConfig:
     def build(self, site):
         return nn.MaxPool2d(2)
+
+def make():
+    @dataclass(frozen=True, kw_only=True)
+    class HiddenConfig(ShiftConfig):
+        pass
+    return HiddenConfig
+
+HiddenConfig = make()
 """
 QUICK = ["--seeds", "2", "--train.epochs", "1", "--train.batch-size", "256", "--data", "digits"]
 
@@ -76,8 +84,9 @@ def test_from_an_empty_file_to_a_card(own_file, capsys):
     assert "11 of 11 contract checks passed." in line
     assert "0 parameters at 64 channels" in line
     # The study holds the others minus the card's mixer; the card turns them round.
-    row = loaded.rows[1]
-    assert against(row).startswith(f"{-row.difference:+.1f}".replace("-", "\N{MINUS SIGN}")[:2])
+    for row in loaded.rows[1:]:
+        shown = float(against(row).split()[0].replace("\N{MINUS SIGN}", "-"))
+        assert shown == pytest.approx(-row.difference, abs=0.06)
     costs = {one.title: one for one in cost_rows(loaded)}
     assert len(costs["Shift"].latency_ms) == len(costs["Shift"].memory_mib) == 3
     page = (out / "card.html").read_text(encoding="utf-8")
@@ -87,6 +96,13 @@ def test_from_an_empty_file_to_a_card(own_file, capsys):
     assert parse_and_call(report, [str(out)], prog="metaformer report") == 0
     assert (out / "card.html").is_file()
     assert line in " ".join(capsys.readouterr().out.split())
+    # Numbers of two versions of a file do not go onto one card.
+    source = own_file / "shifting.py"
+    source.write_text(source.read_text().replace("dims=2", "dims=3"))
+    before = (out / "run.json").read_bytes()
+    with pytest.raises(ConfigError, match=r"holds the card of shift as it was before its file was edited\. Choose"):
+        run("shifting.py:ShiftConfig(step=2)", *QUICK, "--out", out)
+    assert (out / "run.json").read_bytes() == before
 
 
 def test_a_mixer_that_changes_the_shape_is_not_trained(own_file, capsys):
@@ -95,6 +111,36 @@ def test_a_mixer_that_changes_the_shape_is_not_trained(own_file, capsys):
     assert "fail  keeps the shape on even, odd, oblong and thin grids: (2, 64, 8, 8) becomes (2, 64, 4, 4)" in printed
     assert "Nothing else was measured." in printed
     assert not (own_file / "card").exists()
+
+
+def test_a_mixer_whose_config_no_run_can_get_is_not_trained(own_file, capsys):
+    assert run("shifting:HiddenConfig", *QUICK, "--out", own_file / "card") == 1
+    printed = capsys.readouterr().out
+    assert "fail  the config comes back from JSON and from pickle" in printed
+    assert "so it cannot be trained. Nothing else was measured." in printed
+    assert not (own_file / "card").exists()
+
+
+def test_a_known_mixer_with_other_options_stands_beside_the_plain_one(own_file, monkeypatch):
+    asked = {}
+
+    def run_study(study, **options):
+        asked["study"] = study
+        raise ConfigError("enough")
+        yield
+
+    monkeypatch.setattr(card, "run_study", run_study)
+    with pytest.raises(ConfigError, match="enough"):
+        run("pooling(pool_size=5)", *QUICK, "--out", own_file / "card")
+    study = asked["study"]
+    assert (study.name, study.base) == ("card-own_pooling", "own_pooling")
+    assert [(row.name, row.title) for row in study.variants] == [
+        ("own_pooling", "Pooling (pool_size=5)"),
+        ("pooling", "Pooling"),
+        ("depthwise_conv", "Depthwise conv"),
+        ("attention", "Attention"),
+    ]
+    assert [row.model.token_mixers[0].pool_size for row in study.variants[:2]] == [5, 3]
 
 
 def test_a_wrong_name_is_refused(own_file):

@@ -71,7 +71,7 @@ def test_a_study_that_was_killed_completes_and_writes_its_page(tmp_path):
         first = process.stdout.readline()
         process.kill()
     assert re.match(r"\[1/4\] (pooling|identity), seed 0: [\d.]+% validation, [\d,]+ images/s, ETA \d+:\d\d$", first)
-    # Those that it started notice at the end of their epoch that nobody listens.
+    # Those that it started end with it, in the middle of an epoch if need be.
     wait_until_all_have_ended(process.pid, seconds=20)
     before = records(out)
     assert before

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,8 @@ from metaformer.study.config import choose_variants
 from metaformer.study.event import StudyEvent
 from metaformer.study.folder import plan
 from metaformer.study.local_processes import LocalProcesses
+from metaformer.study.ray_cluster import RayCluster
+from metaformer.study.worker import EXECUTION
 
 # The function has the name of its module.
 study_paper = importlib.import_module("metaformer.cli.study_paper")
@@ -24,7 +27,7 @@ def run(*words):
 @pytest.fixture
 def asked(monkeypatch):
     """What the library would have been asked; every run ends as `kind` says."""
-    calls = {"kind": "finished", "order": [], "outs": []}
+    calls = {"kind": "finished", "reason": "why", "order": [], "outs": []}
 
     def run_study(study, **options):
         calls["order"].append("runs")
@@ -36,11 +39,11 @@ def asked(monkeypatch):
         for one in plan(study):
             if one.name in chosen:
                 yield StudyEvent(kind="started", run=one)
-                yield StudyEvent(kind=calls["kind"], run=one, reason="why")
+                yield StudyEvent(kind=calls["kind"], run=one, reason=calls["reason"])
 
     def tune_study(study, tune, **options):
         calls["order"].append("tuning")
-        calls["tune"], calls["tuned_names"] = tune, [variant.name for variant in study.variants]
+        calls["tune"], calls["tuned_names"] = tune, options["variants"]
         yield from ()
 
     def measured(what):
@@ -91,10 +94,24 @@ def test_tuning_comes_after_the_runs_and_its_runs_have_a_folder_of_their_own(ask
     words = ["--tune", "lr", "--tuning.factors", "0.5", "1", "--variants", "pooling", "--parts", "runs"]
     assert run(*words, "--out", str(tmp_path / "x")) == 0
     assert asked["order"] == ["runs", "tuning", "runs", "report"]
-    assert asked["tuned_names"] == ["pooling"]
+    assert asked["tuned_names"] == ("pooling",)
     assert asked["tune"].factors == (0.5, 1.0)
     assert asked["outs"] == [tmp_path / "x", tmp_path / "x" / "tuned"]
     assert asked["adopt_from"] == tmp_path / "x"
+    # The part that was asked for, of the whole study: other rows keep what they have.
+    assert asked["variants"] == ("pooling",)
+
+
+def test_how_runs_are_carried_out_reaches_them_and_not_their_settings(asked, monkeypatch):
+    words = ["--execution.micro-batch-size", "64", "--execution.num-workers", "2", "--workers", "8"]
+    assert run(*words, "--parts", "runs") == 0
+    execution = replace(EXECUTION, micro_batch_size=64, num_workers=2)
+    assert asked["executor"] == LocalProcesses(num_workers=8, execution=execution)
+    with_it, without = asked.pop("study"), run("--parts", "runs") or asked["study"]
+    assert plan(with_it) == plan(without)
+    monkeypatch.setattr("metaformer.study.ray_cluster._ray", lambda: None)
+    assert run(*words, "--parts", "runs", "--ray", "auto") == 0
+    assert asked["executor"] == RayCluster(address="auto", num_workers=8, execution=execution)
 
 
 def test_a_part_alone_leaves_a_record_that_a_report_can_read(asked, tmp_path):
@@ -118,6 +135,7 @@ def test_failed_runs_give_exit_code_1(asked, tmp_path):
         (["--seeds", "x"], "seeds must be a number of seeds"),
         (["--epochs", "0"], "train.epochs must be at least 1; got 0."),
         (["--workers", "0"], "workers must be at least 1; got 0."),
+        (["--execution.fast"], "--execution.fast is not for a study"),
     ],
 )
 def test_a_wrong_request_is_refused_before_anything_runs(asked, words, message):
@@ -129,3 +147,42 @@ def test_a_wrong_request_is_refused_before_anything_runs(asked, words, message):
 def test_an_unknown_measure_is_refused_by_the_parser(asked):
     with pytest.raises(UsageError, match="match"):
         run("--match", "flops")
+
+
+def test_controls_that_diverge_give_exit_code_0(asked, tmp_path):
+    asked.update(kind="failed", reason="DivergedError: the loss became nan")
+    words = ["--seeds", "1", "--parts", "runs", "--out", str(tmp_path / "x")]
+    assert run("--variants", "no_norm,no_residual", *words) == 0
+    assert run("--variants", "no_norm,pooling", *words) == 1
+
+
+@pytest.fixture
+def real(monkeypatch):
+    """Two rows and one epoch, so that all of it runs."""
+    original, quick = study_paper.recipe, study_paper.SpeedConfig(num_rounds=1, seconds=0.0)
+
+    def recipe(scale, *, data):
+        study = original(scale, data="digits")
+        rows = tuple(row for row in study.variants if row.name in ("pooling", "identity"))
+        return replace(study, variants=rows, train=replace(study.train, epochs=1, batch_size=256))
+
+    monkeypatch.setattr(study_paper, "recipe", recipe)
+    monkeypatch.setattr(study_paper, "SpeedConfig", lambda: quick)
+
+
+def variants_of(folder):
+    return {row["name"]: row for row in read_run_record(folder).labels["variants"]}
+
+
+def test_a_later_command_for_a_part_leaves_speed_and_rates_of_the_others(real, tmp_path):
+    out = tmp_path / "x"
+    words = ["--tune", "lr", "--tuning.factors", "2", "--parts", "runs,speed", "--out", str(out)]
+    assert run(*words, "--seeds", "1") == 0
+    speed, rates = (out / "speed" / "run.json").read_bytes(), variants_of(out / "tuning")
+    assert run(*words, "--seeds", "2", "--variants", "identity") == 0
+    assert (out / "speed" / "run.json").read_bytes() == speed
+    assert variants_of(out / "tuning") == rates
+    assert {path.parent.name for path in out.glob("tuned/identity/*/run.json")} == {"seed0", "seed1"}
+    for folder in (out, out / "tuned"):
+        assert list(variants_of(folder)) == ["pooling", "identity"]
+    assert read_run_record(out / "tuned" / "pooling" / "seed0").config["train"]["lr"] == 0.008

@@ -120,6 +120,22 @@ def test_a_failed_run_is_counted_and_says_why(capsys):
     assert lines == ["[1/2] pooling, seed 0: failed: ConfigError: [odd] size"]
 
 
+def test_a_control_that_diverged_has_answered_now_and_before(capsys):
+    diverged = "DivergedError: the loss became nan in epoch 1, step 3: x"
+    events = [
+        event("started"),
+        event("failed", reason=diverged),
+        event("skipped", IDENTITY, epoch=10, reason=diverged),
+        event("started", replace(POOLING, seed=1)),
+        event("failed", replace(POOLING, seed=1), reason="OSError: no"),
+    ]
+    assert watch(Console(file=io.StringIO()), stream(*events), num_runs=3, may_diverge=("pooling",)) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == f"[2/3] identity, seed 0: failed before: {diverged}"
+    assert watch(Console(file=io.StringIO()), stream(*events), num_runs=3, may_diverge=("pooling", "identity")) == 1
+    assert watch(Console(file=io.StringIO()), stream(*events), num_runs=3) == 3
+
+
 @pytest.fixture
 def terminal():
     return Console(file=io.StringIO(), force_terminal=True, width=100, height=30, color_system=None)

@@ -160,6 +160,12 @@ def test_a_budget_reaches_every_recipe():
     assert study.preparation.max_train_images == 1000
 
 
+def test_warm_up_and_cooldown_keep_their_shares_of_the_epochs(small_study):
+    train = replace(small_study.train, epochs=10, warmup_epochs=2.0, cooldown_epochs=3.0)
+    shorter = limited(replace(small_study, train=train), epochs=5).train
+    assert (shorter.epochs, shorter.warmup_epochs, shorter.cooldown_epochs) == (5, 1.0, 1.5)
+
+
 def test_without_a_budget_nothing_changes(small_study):
     assert limited(small_study) == small_study
 
@@ -196,3 +202,8 @@ def test_every_mixer_is_measured_alone_and_in_a_model():
 
 def test_the_names_that_claims_know_are_those_of_the_rows(small_study):
     assert set(ALIASES) <= set(rows(small_study))
+
+
+def test_rows_whose_figures_are_of_larger_models_say_so():
+    others = {row.name for row in study_paper().variants if not row.paper_same_size}
+    assert others == {"convformer", "caformer", "resmlp", "vit"}

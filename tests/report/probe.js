@@ -29,7 +29,13 @@ const curves = document.querySelector('[data-chart^="curve-"]');
 seen.seeds = curves.data.filter((trace) => trace.visible !== false).map((trace) => trace.meta);
 document.querySelector('[data-curve="curve-train_loss"]').click();
 seen.curve = curves.layout.yaxis.title.text;
+const main = document.querySelector("#chart-difference");
+Plotly.Fx.hover(main, [{ curveNumber: 0, pointNumber: 0 }]);
+seen.hover = main.querySelector(".hoverlayer").textContent;
+seen.width = window.innerWidth;
 seen.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 const note = document.body.appendChild(document.createElement("pre"));
 note.id = "seen";
 note.textContent = btoa(unescape(encodeURIComponent(JSON.stringify(seen))));
+// A page in a frame has no document that the test could read.
+window.parent.postMessage(note.textContent, "*");

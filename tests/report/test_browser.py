@@ -33,15 +33,27 @@ FLAGS = [
 PROBE = Path(__file__).with_name("probe.js").read_text(encoding="utf-8")
 
 
-def open_page(target, profile, *, address="", width=1200):
+# Chromium has no window narrower than 500 pixels, but a frame may be.
+FRAME = """<!doctype html><iframe src="probed.html" style="border: 0; width: {width}px; height: 800px"></iframe>
+<script>addEventListener("message", (event) => {{
+  document.body.appendChild(document.createElement("pre")).id = "seen";
+  document.getElementById("seen").textContent = event.data;
+}});</script>"""
+
+
+def open_page(target, profile, *, address="", width=1200, frame_px=None):
     """What the probe saw, and what the console said."""
     probed = target.with_name("probed.html")
     probed.write_text(
         target.read_text(encoding="utf-8").replace("</body>", f"<script>{PROBE}</script></body>"), encoding="utf-8"
     )
+    opened = probed
+    if frame_px is not None:
+        opened = target.with_name("frame.html")
+        opened.write_text(FRAME.format(width=frame_px), encoding="utf-8")
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", f"--window-size={width},900", "--dump-dom"]
     done = subprocess.run(
-        [*command, f"{probed.as_uri()}{address}"],
+        [*command, f"{opened.as_uri()}{address}"],
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -83,6 +95,8 @@ def test_the_page_works(study_folder, tmp_path):
     assert seen["theme"][1] != seen["other_theme"][1]
     assert set(seen["seeds"]) == {"mean", "seed"}
     assert seen["curve"] == "Training loss (nats)"
+    assert "Identity" in seen["hover"]
+    assert "points" in seen["hover"]
     assert seen["overflow"] <= 0
 
 
@@ -95,10 +109,29 @@ def test_hostile_titles_run_nothing_on_a_narrow_screen(study_folder, tmp_path):
         variant["paper_note"] = hostile
     run["labels"]["data"]["title"] = hostile
     path.write_text(json.dumps(run))
-    seen, console = open_page(write_page(study_folder), tmp_path / "profile", width=500)
+    seen, console = open_page(write_page(study_folder), tmp_path / "profile", frame_px=360)
     assert console == []
     assert all(seen["charts"])
+    assert seen["width"] == 360
     assert seen["overflow"] <= 0
+
+
+def test_the_page_prints(study_folder, tmp_path):
+    target = tmp_path / "page.pdf"
+    flags = [*FLAGS, f"--user-data-dir={tmp_path}/profile", f"--print-to-pdf={target}", "--no-pdf-header-footer"]
+    done = subprocess.run(
+        [CHROMIUM, *flags, write_page(study_folder).as_uri()],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert "CONSOLE" not in done.stderr
+    content = target.read_bytes()
+    assert content.startswith(b"%PDF")
+    # All of it, and no chart that takes pages for itself.
+    assert 3 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 12
 
 
 @pytest.mark.slow

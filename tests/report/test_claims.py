@@ -1,5 +1,6 @@
 """Claims judged by rows that are made up: each rule in each of its outcomes."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -22,11 +23,12 @@ BASE = Row(
     accuracy=80.0,
     half_width=0.5,
     verdict="base",
+    macs=1000,
 )
 NOISE = {0: 0.1, 1: -0.1, 2: 0.0}
 
 
-def row(name, difference, *, half=0.5, p_holm=None, **facts):
+def row(name, difference, *, half=0.5, p_holm=None, macs=1050, **facts):
     """A row this far from the base; told apart where its interval leaves out zero."""
     difference, half = float(difference), float(half)
     p_holm = p_holm if p_holm is not None else (0.001 if abs(difference) > half else 0.5)
@@ -42,6 +44,7 @@ def row(name, difference, *, half=0.5, p_holm=None, **facts):
         p=p_holm,
         p_holm=p_holm,
         verdict=verdict_of(difference, p_holm),
+        macs=macs,
         **facts,
     )
 
@@ -150,24 +153,57 @@ def test_one_seed_gives_no_verdict():
     one = replace(
         row("identity", -3), values={0: 77.0}, difference_half_width=None, verdict="no verdict", half_width=None
     )
-    with pytest.raises(UntestedError, match=r"^identity: one seed says nothing about chance$"):
+    with pytest.raises(UntestedError, match=r"^identity: 1 run ended well, and a verdict needs 3 seeds$"):
         judged("C2", [one])
 
 
-def test_a_row_that_diverged_everywhere_did_not_converge():
-    def diverged(name, error):
-        return Row(name=name, title=name, change="", control=True, comparable=False, errors={0: error, 1: error})
+NAN = "DivergedError: the loss became nan in epoch 1, step 3"
 
-    errors = "DivergedError: the loss became nan in epoch 1, step 3"
+
+def diverged(name, errors, values=None):
+    return Row(name=name, title=name, change="", control=True, comparable=False, errors=errors, values=values or {})
+
+
+def test_a_row_that_diverged_everywhere_did_not_converge():
+    errors = dict.fromkeys(range(3), NAN)
     assert judged("C6", [diverged("no_residual", errors)]) == "holds"
     assert judged("C7", [diverged("no_channel_mlp", errors)]) == "holds"
     with pytest.raises(UntestedError, match="no run ended well"):
-        judged("C6", [diverged("no_residual", "ConfigError: wrong size")])
+        judged("C6", [diverged("no_residual", dict.fromkeys(range(3), "ConfigError: wrong size"))])
+
+
+def test_one_diverged_run_says_nothing_while_the_others_are_missing():
+    with pytest.raises(UntestedError, match=r"0 runs ended well and 1 diverged, and a verdict needs 3 seeds$"):
+        judged("C6", [diverged("no_residual", {0: NAN})])
+
+
+def test_a_diverged_run_counts_as_chance_beside_those_that_ended_well():
+    """The survivors alone would lie at 79 of 70 points over chance; with the others nothing is told."""
+    mixed = diverged("no_residual", {1: NAN, 2: NAN}, {0: 79.0})
+    assert judged("C6", [mixed]) == "not told apart"
+    level = Evidence([BASE, mixed], chance=10.0).level("no_residual")
+    assert "33.0" in level.text
+    assert "(2 of 3 runs diverged and count as chance)" in level.text
+    near_chance = diverged("no_residual", {2: NAN}, {0: 10.2, 1: 10.1})
+    assert judged("C6", [near_chance]) == "holds"
 
 
 def test_runs_that_all_end_at_chance_need_no_interval():
-    stuck = replace(row("no_residual", -70), values={0: 10.0, 1: 10.0}, half_width=None)
+    stuck = replace(row("no_residual", -70), values=dict.fromkeys(range(3), 10.0), half_width=None)
     assert judged("C6", [stuck]) == "holds"
+
+
+@pytest.mark.parametrize("macs", [None, 880, 1120])
+def test_another_architecture_is_judged_at_equal_cost_only(macs):
+    others = [row("resnet", -5), row("resmlp", -0.2, macs=macs), row("vit", -3)]
+    with pytest.raises(UntestedError, match=r"^resmlp.*MACs"):
+        judged("C1", others)
+
+
+def test_two_common_seeds_give_no_verdict():
+    two = replace(row("identity", -3), verdict="no verdict", p_holm=None, why_no_verdict="2 common seeds, and so on")
+    with pytest.raises(UntestedError, match=r"^identity: 2 common seeds, and so on$"):
+        judged("C2", [two])
 
 
 def test_no_verdict_without_chance_or_above_it():
@@ -187,6 +223,25 @@ def test_a_study_is_judged_from_its_records(study_folder):
     assert found["C4"].verdict == UNTESTED
     assert found["C4"].ours == "the study has no row 'depthwise_conv'"
     assert is_tested(list(found.values()))
+
+
+def test_against_another_base_only_cost_is_judged(study_folder):
+    """A card's study has the mixer of the card as its base, and rows that the claims know by name."""
+    path = study_folder / "run.json"
+    record = json.loads(path.read_text())
+    record["labels"].update(base="conv")
+    path.write_text(json.dumps(record))
+    study = replace(
+        load_study(study_folder), extras={"scaling": replace(load_study(study_folder).record, labels=scaling())}
+    )
+    found = {one.claim.id: one for one in judge_claims(study, summarize(study))}
+    assert found.pop("C11").verdict == "holds"
+    assert {one.verdict for one in found.values()} == {UNTESTED}
+    assert {one.ours for one in found.values()} == {"the base is Depthwise convolution, not pooling"}
+
+
+def test_rules_that_rest_on_pairs_say_how_these_are_corrected():
+    assert [claim.id for claim in CLAIMS if "corrects these two among themselves" in claim.rule] == ["C3", "C5"]
 
 
 def test_tables_of_claims(study_folder, capsys):

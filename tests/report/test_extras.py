@@ -1,11 +1,13 @@
 """What a study may hold besides its runs: scaling, speed, and learning rates of its own."""
 
 import json
+import re
 import shutil
 
 import pytest
 
 from metaformer.core.run_record import read_run_record
+from metaformer.report.card_page import _params
 from metaformer.report.chart_scaling import scaling_charts
 from metaformer.report.page import write_page
 from metaformer.report.records import load_study
@@ -21,9 +23,16 @@ def write(folder, kind, labels, **changes):
     (folder / kind / "run.json").write_text(json.dumps(values))
 
 
-def series(name, *, level="mixer", params=0, exponent=1.0):
+def series(name, *, level="mixer", params=0, exponent=1.0, frozen=lambda n: 0):
     points = [
-        {"num_tokens": n, "params": params, "frozen": 0, "macs": n, "memory_mib": n / 10, "times_ms": [n / 100, n / 90]}
+        {
+            "num_tokens": n,
+            "params": params,
+            "frozen": frozen(n),
+            "macs": n,
+            "memory_mib": n / 10,
+            "times_ms": [n / 100, n / 90],
+        }
         for n in (64, 256, 1024)
     ]
     fitted = exponent and {"value": exponent, "low": exponent, "high": exponent, "fitted_tokens": [64, 256, 1024]}
@@ -35,6 +44,7 @@ def series(name, *, level="mixer", params=0, exponent=1.0):
 @pytest.fixture
 def full_folder(study_folder):
     listed = [series("pooling"), series("attention", params=10, exponent=1.9), series("spatial_mlp", exponent=None)]
+    listed.append(series("random", frozen=lambda n: n * n))
     write(study_folder, "scaling", {"series": [*listed, series("pooling", level="model")]})
     latencies = [
         {"name": name, "latency_ms": {"median": 1.5, "low": 1.4, "high": 2.0}, "memory_mib": 3.25}
@@ -42,8 +52,22 @@ def full_folder(study_folder):
     ]
     write(study_folder, "speed", {"variants": latencies, "batch_size": 1})
     chosen = [
-        {"name": "pooling", "lr": 0.002, "rates": [0.001, 0.002], "validation_accuracy": [70.0, 71.0], "at_edge": True},
-        {"name": "conv", "lr": 0.004, "rates": [0.002, 0.004], "validation_accuracy": [None, 72.0], "at_edge": False},
+        {
+            "name": "pooling",
+            "lr": 0.002,
+            "recipe_lr": 0.002,
+            "rates": [0.001, 0.002],
+            "validation_accuracy": [70.0, 71.0],
+            "at_edge": True,
+        },
+        {
+            "name": "conv",
+            "lr": 0.004,
+            "recipe_lr": 0.002,
+            "rates": [0.002, 0.004],
+            "validation_accuracy": [None, 72.0],
+            "at_edge": False,
+        },
     ]
     write(study_folder, "tuning", {"variants": chosen}, seed=1_000_003)
     shutil.copytree(study_folder, study_folder / "tuned", ignore=shutil.ignore_patterns("scaling", "speed", "tuning"))
@@ -82,9 +106,12 @@ def test_scaling_charts_name_the_exponent_or_that_there_is_none(full_folder):
         "pooling, N^1.0",
         "attention, N^1.9",
         "spatial mlp, overhead",
+        "random, N^1.0",
     ]
     # What has no parameters has no place on a logarithmic axis.
-    assert [trace.name for trace in charts["scaling-mixer-parameters"].data] == ["attention, N^0.0"]
+    # The numbers of a random matrix are all frozen, and grow.
+    names = [trace.name for trace in charts["scaling-mixer-parameters"].data]
+    assert names == ["attention, N^0.0", "random, N^2.0"]
     assert list(charts["scaling-mixer-time"].data[0].y) == pytest.approx(
         [n * (1 / 100 + 1 / 90) / 2 for n in (64, 256, 1024)]
     )
@@ -105,6 +132,13 @@ def test_own_rates_stand_beside_the_common_recipe(full_folder):
     assert conv.own != conv.common
 
 
+def test_a_row_at_another_rate_without_runs_is_not_called_the_same_rate(full_folder):
+    shutil.rmtree(full_folder / "tuned" / "conv")
+    study = load_study(full_folder)
+    rows = {row.title: row for row in tuned_rows(study, summarize(study))}
+    assert rows["Depthwise convolution"].gain == "\N{EN DASH}"
+
+
 def test_a_study_that_was_not_tuned_has_no_such_table(study_folder):
     study = load_study(study_folder)
     assert tuned_rows(study, summarize(study)) == []
@@ -121,6 +155,23 @@ def test_the_page_shows_all_of_it(full_folder):
     ):
         assert part in text
     assert "1000003" in text
+
+
+def test_every_record_behind_the_page_comes_with_it(full_folder):
+    text = write_page(full_folder).read_text(encoding="utf-8")
+    found = re.search(r'id="data-records">(.*?)</script>', text)
+    records = json.loads(found[1])
+    assert set(records["extras"]) == {"scaling", "speed", "tuning"}
+    assert records["extras"]["speed"]["labels"]["batch_size"] == 1
+    assert len(records["tuned"]["runs"]) == 24
+
+
+def test_the_numbers_of_a_mixer_in_a_quote_include_frozen_ones():
+    assert (
+        _params(series("random", frozen=lambda n: n * n))
+        == "0 parameters and 4.10 k to 1.05 M frozen numbers, growing with N"
+    )
+    assert _params(series("attention", params=10)) == "10 parameters"
 
 
 def test_a_busy_machine_is_pointed_out(full_folder):

@@ -101,6 +101,62 @@ def test_rows_on_other_data_say_so_and_share_no_spread(pair):
     assert all(variant.change.startswith("on other data, Digits; ") for variant in added)
 
 
+@pytest.fixture
+def in_other_folders(pair):
+    """The same data, downloaded twice."""
+    for folder, place in zip(pair, ("/a", "/b"), strict=True):
+        edit(folder / "run.json", lambda run, place=place: run["labels"]["data"].update(name=f"cifar10:{place}"))
+        edit_runs(folder, lambda run, place=place: run["config"].update(data=f"cifar10:{place}"))
+    return pair
+
+
+def test_the_same_data_in_another_folder_are_the_same_data(in_other_folders):
+    both = merged(in_other_folders)
+    assert len(both.variants) == 8
+    assert all(variant.comparable for variant in both.variants[:7])
+
+
+@pytest.mark.parametrize("part", ["train", "preparation"])
+def test_rows_of_another_budget_share_no_spread(pair, part):
+    edit(pair[1] / "run.json", lambda run: run["config"].update({part: {"epochs": 99}}))
+    edit_runs(pair[1], lambda run: run["config"].update({part: {"epochs": 99}}))
+    added = merged(pair).variants[8:]
+    assert len(added) == 8
+    assert all(not variant.comparable for variant in added)
+    assert all(variant.change.startswith("under another recipe or budget; ") for variant in added)
+
+
+def test_a_planned_row_takes_over_the_runs_of_the_other_study(pair):
+    config = json.loads((pair[0] / "conv/seed0/run.json").read_text())["config"]
+    planned = {"variants": [{"name": "conv", "model": config["model"]}], "train": config["train"]}
+    for folder in pair:
+        edit(folder / "run.json", lambda run: run["config"].update(planned))
+    shutil.rmtree(pair[0] / "conv")
+    both = merged(pair)
+    assert len(both.variants) == 8
+    assert list(both.runs["conv"]) == [0, 1, 2]
+
+
+def test_what_only_the_second_measured_is_kept(pair):
+    record = json.loads((pair[1] / "run.json").read_text())
+    for kind, rows in (("speed", "variants"), ("scaling", "series")):
+        (pair[1] / kind).mkdir()
+        listed = [{"name": "conv", "memory_mib": 3.5}]
+        (pair[1] / kind / "run.json").write_text(json.dumps(record | {"kind": kind, "labels": {rows: listed}}))
+    shutil.copytree(pair[1] / "speed", pair[0] / "speed")
+    edit(pair[0] / "speed/run.json", lambda run: run["labels"].update(variants=[{"name": "mlp", "memory_mib": 1.5}]))
+    edit_runs(pair[1], lambda run: run["config"]["train"].update(learning_rate=0.004), "conv/seed*/run.json")
+    both = merged(pair)
+    assert set(both.extras) == {"speed", "scaling"}
+    memory = {row.name: row.memory_mib for row in summarize(both)}
+    assert (memory["mlp"], memory["conv"], memory["conv@other"]) == (1.5, None, 3.5)
+
+
+def test_own_rates_of_the_second_study_are_kept(pair):
+    shutil.copytree(pair[1], pair[1] / "tuned")
+    assert merged(pair).tuned.folder == pair[1] / "tuned"
+
+
 def test_a_row_that_only_the_second_has_is_added_with_its_seeds(pair):
     shutil.rmtree(pair[0] / "mlp")
     edit(pair[0] / "run.json", lambda run: run["labels"].update(variants=run["labels"]["variants"][:5]))

@@ -92,7 +92,8 @@ def test_the_page_says_what_was_found(study_folder):
     assert "metaformer study quick --out runs/quick" in text
     assert "Example CPU 3000" in text
     assert "b3e3e1a00000" in text
-    assert "with 12 degrees of freedom" in text
+    assert "drawn towards the spread of all 7 comparable rows as far as they agree" in text
+    assert "corrected among themselves" in text
     assert "Missing and failed runs" not in text
     assert len([a for a in page.all("tr") if "data-name" in a]) == 8
 
@@ -163,7 +164,8 @@ def test_an_incomplete_study_opens_and_says_what_is_missing(study_folder):
 def test_few_seeds(make_study, num_seeds):
     text = " ".join(Page(write_page(make_study(num_seeds=num_seeds))).text.split())
     assert ("one seed, so no interval" in text) == (num_seeds == 1)
-    assert ("There are none yet" in text) == (num_seeds == 1)
+    assert "There are none yet: at least 3 common seeds are needed" in text
+    assert f"no verdict: {num_seeds} common seed{'s' * (num_seeds == 2)}, and a verdict needs 3" in text
 
 
 def test_a_study_without_any_run_still_opens(study_folder):

@@ -1,4 +1,7 @@
+import re
 import sys
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
@@ -50,12 +53,29 @@ def test_a_class_of_the_users_own_file(own_module, place):
 
 def test_a_name_that_is_taken_is_marked(own_module):
     named = load_mixer("own_mixers:PoolingConfig")
-    assert (named.name, named.title) == ("own_pooling", "Pooling")
+    assert (named.name, named.title) == ("own_pooling", "Own pooling")
 
 
 def test_a_known_name_with_options():
     named = load_mixer("pooling(pool_size=5)")
-    assert (named.name, named.title, named.config) == ("pooling", "Pooling", PoolingConfig(pool_size=5))
+    assert (named.name, named.title, named.config) == ("pooling", "Pooling (pool_size=5)", PoolingConfig(pool_size=5))
+    assert load_mixer("depthwise_conv").title == "Depthwise conv"
+
+
+def test_the_file_of_a_mixer_is_known_by_its_content(own_module):
+    named = load_mixer("own_mixers:MyMixerConfig")
+    assert named.source_sha256 == sha256(SOURCE.encode()).hexdigest()
+    # The package's own files are known by its commit.
+    assert load_mixer("pooling").source_sha256 == ""
+
+
+def test_what_the_documentation_writes_can_be_loaded():
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "card.md").read_text()
+    calls = set(re.findall(r"BlurPoolConfig\([^)]*\)", text))
+    assert calls
+    for call in calls:
+        assert load_mixer(f"{root}/examples/card_of_own_mixer.py:{call}").name == "blur_pool"
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,10 @@ class Broken(nn.Module):
                 return y / 0
             case "grid":
                 return y if tuple(x.shape[-2:]) == self.grid else y.flatten(2)
+            case "one grid":
+                if x.shape[2:] != self.grid:
+                    raise RuntimeError("size mismatch")
+                return y
             case "tied":
                 return require_grid(y, self.grid, "this")
             case "detached":
@@ -113,6 +117,12 @@ def test_a_mixer_without_fault_passes_and_one_tied_to_its_grid_says_so():
     checks = {check.name: check.status for check in check_contract(BrokenConfig(fault="tied"))}
     assert [name for name, status in checks.items() if status != "pass"] == [NAMES[2]]
     assert checks[NAMES[2]] == "note"
+
+
+def test_a_mixer_that_takes_one_grid_only_and_does_not_say_so_breaks_that_promise_alone():
+    checks = {check.name: check.status for check in check_contract(BrokenConfig(fault="one grid"))}
+    assert [name for name, status in checks.items() if status != "pass"] == [NAMES[2]]
+    assert checks[NAMES[2]] == "fail"
 
 
 def test_a_config_that_does_not_come_back_is_caught():

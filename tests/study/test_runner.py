@@ -17,6 +17,8 @@ from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.run_record import RUN_FILE, read_run_record
 from metaformer.models.create import create_model
 from metaformer.models.weights import WEIGHTS_FILE
+from metaformer.report.page import write_page
+from metaformer.report.records import load_study
 from metaformer.study.config import StudyConfig
 from metaformer.study.runner import run_study
 from metaformer.train.checkpoint import Checkpoints
@@ -263,6 +265,25 @@ def test_a_run_that_diverges_fails_with_epoch_and_step(study, tmp_path):
     events = run(replace(study, train=wild, seeds=(0,)), tmp_path / "tiny", variants=("pooling",))
     assert [event.kind for event in events] == ["started", "failed"]
     assert re.match(r"DivergedError: the loss became (nan|inf) in epoch 1, step \d+: ", events[-1].reason)
+    # The same settings would diverge again, so that is the result.
+    again = run(replace(study, train=wild, seeds=(0,)), tmp_path / "tiny", variants=("pooling",))
+    assert [(event.kind, event.reason) for event in again] == [("skipped", events[-1].reason)]
+
+
+def test_a_part_without_the_base_is_a_study_that_a_report_can_read(study, tmp_path):
+    out = tmp_path / "tiny"
+    events = run(replace(study, seeds=(0,)), out, variants=("identity",), num_workers=1)
+    assert {event.run.name for event in events} == {"identity"}
+    loaded = load_study(out)
+    assert ([row.name for row in loaded.variants], loaded.base) == (["pooling", "identity"], "pooling")
+    assert write_page(out).is_file()
+
+
+def test_a_base_that_is_no_variant_is_refused_before_anything_is_trained(study, tmp_path):
+    message = r"^unknown StudyConfig\.base 'poling'\. Did you mean 'pooling'\? Known: pooling, identity\.$"
+    with pytest.raises(ConfigError, match=message):
+        run(replace(study, base="poling"), tmp_path / "tiny")
+    assert not (tmp_path / "tiny").exists()
 
 
 def test_a_killed_worker_is_a_failed_run_and_the_next_call_goes_on_from_its_checkpoint(study, tmp_path):

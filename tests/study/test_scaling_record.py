@@ -42,7 +42,7 @@ def test_a_record_holds_every_size_of_every_subject(tmp_path):
     assert pooling["params_exponent"] is None
     assert all(len(point["times_ms"]) == 2 for one in (pooling, mlp) for point in one["points"])
     assert [path.name for path in (tmp_path / "scaling").iterdir()] == ["run.json"]
-    assert torch.cuda.is_available() or 0 < record.labels["cpu_share"] <= 1
+    assert 0 < record.labels["cpu_share"] <= 1
 
 
 def test_what_is_measured_is_not_measured_again_unless_settings_differ(tmp_path):
@@ -97,7 +97,8 @@ def test_a_whole_model_is_built_for_each_size():
 
 
 def test_the_share_of_the_time_that_was_the_measurements_own(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    # A GPU beside it changes nothing: what is timed runs on the processor.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     share = Share()
     assert share.value is None
     share.add(2.0, 1.0)

@@ -27,11 +27,12 @@ def tune(study, out, **options):
 
 
 def test_the_grid_is_around_the_recipe_with_another_seed_and_fewer_epochs(study):
-    recipe = replace(study.train, epochs=10, warmup_epochs=2.0)
+    recipe = replace(study.train, epochs=10, warmup_epochs=2.0, cooldown_epochs=1.0)
     grid = tuning_runs(replace(study, train=recipe), TuneConfig(factors=(2.0, 0.5), epochs_share=0.5))
     runs = list(grid["identity"].values())
     assert [run.train.lr for run in runs] == [0.0005, 0.002]
     assert {(run.train.epochs, run.train.warmup_epochs, run.seed) for run in runs} == {(5, 1.0, TUNING_SEED)}
+    assert {run.train.cooldown_epochs for run in runs} == {0.5}
     assert [run.name for run in runs] == ["identity-lr0.0005", "identity-lr0.002"]
     assert TUNING_SEED not in study.seeds
 
@@ -92,12 +93,39 @@ def test_a_variant_that_cannot_be_trained_keeps_the_recipe(broken_study, tmp_pat
     assert row["validation_accuracy"] == [None, None]
 
 
+def test_a_part_is_tuned_again_and_the_rest_keeps_its_rates(study, tmp_path):
+    out = tmp_path / "tiny"
+    one = replace(study, train=replace(study.train, epochs=1, warmup_epochs=None))
+    tune(one, out, factors=(1.0, 2.0))
+    before = {row["name"]: row for row in read_run_record(out / TUNING).labels["variants"]}
+    events = list(
+        tune_study(one, TuneConfig(factors=(4.0,)), variants=("identity",), out=out, command="again", executor=TWO)
+    )
+    assert {event.run.name for event in events} == {"identity-lr0.004"}
+    record = read_run_record(out / TUNING)
+    pooling, identity = record.labels["variants"]
+    assert pooling == before["pooling"]
+    assert (identity["name"], identity["rates"], identity["lr"]) == ("identity", [0.004], 0.004)
+    assert [row.train.lr if row.train else 0.001 for row in tuned(one, out).variants] == [pooling["lr"], 0.004]
+
+
+def test_rates_of_another_recipe_are_not_kept(study, tmp_path):
+    out = tmp_path / "tiny"
+    one = replace(study, variants=study.variants[:1], train=replace(study.train, epochs=1, warmup_epochs=None))
+    tune(one, out, factors=(1.0,))
+    other = replace(one, train=replace(one.train, weight_decay=0.3))
+    with pytest.raises(
+        ConfigError, match=r"holds a tuning with other settings \(train\.weight_decay: 0\.05 there, 0\.3"
+    ):
+        tune(other, out, factors=(1.0,))
+
+
 def test_of_equal_accuracies_the_lower_loss_wins(study, tmp_path, monkeypatch):
     outcomes = {0.5: (90.0, -0.4), 1.0: (90.0, -0.3), 2.0: (90.0, -0.5)}
     by_factor = tuning_runs(study, TuneConfig(factors=tuple(outcomes)))["pooling"]
     by_lr = {run.train.lr: outcomes[factor] for factor, run in by_factor.items()}
     monkeypatch.setattr("metaformer.study.tuning._outcome", lambda run, folder: by_lr[run.train.lr])
-    choice = _choice(study.variants[0], study, by_factor, tmp_path)
+    choice = _choice(study.variants[0], study, by_factor=by_factor, folder=tmp_path)
     assert (choice["lr"], choice["at_edge"]) == (0.001, False)
 
 

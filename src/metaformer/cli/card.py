@@ -18,9 +18,11 @@ from metaformer.report.page import write_page
 from metaformer.study.card import (
     ACCURACY,
     CardConfig,
+    beside_references,
     card_is_bad,
     card_record,
     card_study,
+    check_source,
     default_folder,
     references,
 )
@@ -31,7 +33,8 @@ from metaformer.study.runner import run_study
 from metaformer.study.scaling_record import measure_scaling, mixer_subject
 from metaformer.train.config import TrainConfig
 
-SHAPE_CHECK = 1  # without this promise there is nothing to train
+# Checks without which there is nothing to train, by their place among all.
+NEEDED = {0: "The mixer's config cannot be written down and read again", 1: "The mixer does not keep the shape"}
 
 
 def card(
@@ -54,29 +57,25 @@ def card(
         seeds: How many seeds (3 means 0, 1, 2), or which (0,7,9).
         compile: Check torch.compile too.
         out: Folder of the card; runs/card-NAME if not given. What is finished there is not run again.
-        workers: Runs side by side; one a core if not given.
+        workers: Runs side by side; one a GPU, or a core where there is none, if not given.
     """
-    named = load_mixer(mixer)
     config = replace(recipe(), train=train, data=data, seeds=parse_seeds(seeds))
+    named = beside_references(load_mixer(mixer), config.head_dim)
     folder = out if out is not None else default_folder(named)
     if folder.is_file():
         raise ConfigError(f"{folder} is a file. Choose another --out.")
+    check_source(named, folder)
     command, console, started = shlex.join(["metaformer", *sys.argv[1:]]), Console(), time.perf_counter()
     checks = _check(console, named, with_compile=compile)
-    if checks[SHAPE_CHECK].status == "fail":
-        console.print(
-            "The mixer does not keep the shape, so it cannot be trained. Nothing else was measured.", soft_wrap=True
-        )
+    if why := [reason for place, reason in NEEDED.items() if checks[place].status == "fail"]:
+        console.print(f"{why[0]}, so it cannot be trained. Nothing else was measured.", soft_wrap=True)
         return 1
     study = card_study(named, config)
     events = run_study(study, out=folder / ACCURACY, command=command, num_workers=workers)
     num_failed = watch(console, events, num_runs=len(study.variants) * len(study.seeds))
-    _measure_cost(console, named, config, folder, command)
+    _measure_cost(console, named, config, folder=folder, command=command)
     card_record(named, config, checks, command=command, started=started).write(folder)
-    write_page(folder / ACCURACY)
-    page = write_card(folder)
-    console.print(f"\n{quote(load_card(folder))}", soft_wrap=True, highlight=False)
-    console.print(f"\ncard: {page.resolve()}", soft_wrap=True, highlight=False)
+    _show(console, folder)
     return 1 if num_failed or card_is_bad(checks) else 0
 
 
@@ -89,10 +88,17 @@ def _check(console: Console, mixer: NamedMixer, *, with_compile: bool) -> list[C
     return checks
 
 
-def _measure_cost(console: Console, mixer: NamedMixer, config: CardConfig, folder: Path, command: str) -> None:
+def _measure_cost(console: Console, mixer: NamedMixer, config: CardConfig, *, folder: Path, command: str) -> None:
     # Mixers alone have more channels than the models, so attention takes its usual heads.
     named = {mixer.name: mixer.config} | {name: one for name, one in references(32).items() if name != mixer.name}
     subjects = [mixer_subject(name, one, config.scaling) for name, one in named.items()]
-    settings = {"mixers": [repr(one) for one in named.values()]}
+    settings = {"mixers": [repr(one) for one in named.values()], "source_sha256": mixer.source_sha256}
     rounds = measure_scaling(subjects, config.scaling, out=folder, command=command, settings=settings)
     watch_rounds(console, "cost", rounds)
+
+
+def _show(console: Console, folder: Path) -> None:
+    write_page(folder / ACCURACY)
+    page = write_card(folder)
+    console.print(f"\n{quote(load_card(folder))}", soft_wrap=True, highlight=False)
+    console.print(f"\ncard: {page.resolve()}", soft_wrap=True, highlight=False)

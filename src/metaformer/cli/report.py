@@ -55,12 +55,14 @@ def report(
     else:
         study = merge(load_study(folder), load_study(other))
         _show(console, study, write_comparison(folder, other))
-    if export is None:
-        return 0
-    if export.exists() and not export.is_dir():
-        raise ConfigError(f"--export must be a folder; {export} is a file.")
-    files, why_none = export_files(study, export)
-    console.print(f"{len(files)} files in {export.resolve()}", soft_wrap=True, highlight=False)
+    return 0 if export is None else _export(console, study, export)
+
+
+def _export(console: Console, study: Study, folder: Path) -> int:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--export must be a folder; {folder} is a file.")
+    files, why_none = export_files(study, folder)
+    console.print(f"{len(files)} files in {folder.resolve()}", soft_wrap=True, highlight=False)
     if why_none:
         console.print(f"no pictures: {why_none}.", soft_wrap=True, highlight=False)
     return 1 if why_none else 0

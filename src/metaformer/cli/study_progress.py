@@ -1,7 +1,7 @@
 """A study while it runs: one live table, or plain lines where nobody looks."""
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group
@@ -10,8 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from metaformer.study.event import StudyEvent
-from metaformer.train.run import Run
+from metaformer.study.event import StudyEvent, is_divergence
 
 FAILED = "failed"
 
@@ -95,37 +94,50 @@ def cells(event: StudyEvent) -> tuple[str, ...]:
     )
 
 
-def watch(console: Console, events: Generator[StudyEvent, None, None], *, num_runs: int) -> int:
+def watch(
+    console: Console, events: Generator[StudyEvent, None, None], *, num_runs: int, may_diverge: Collection[str] = ()
+) -> int:
     """Shows events until the study ends.
 
+    Args:
+        console: Where to.
+        events: Of the study.
+        num_runs: In all.
+        may_diverge: Names of variants whose divergence is a result.
+
     Returns:
-        How many runs failed.
+        How many runs failed, now or, where that is final, before.
     """
     progress = Progress(num_runs)
-    failed: list[Run] = []
+    num_failed = 0
     # Closing the generator stops the runs, whatever ends the loop.
     try:
         if console.is_terminal:
             with Live(console=console, refresh_per_second=4) as live:
                 for event in events:
                     progress.take(event)
-                    failed += [event.run] if event.kind == FAILED else []
+                    num_failed += _is_failure(event, may_diverge)
                     live.update(progress.table(console.height))
         else:
             for event in events:
                 progress.take(event)
-                failed += [event.run] if event.kind == FAILED else []
+                num_failed += _is_failure(event, may_diverge)
                 if event.kind in ("finished", FAILED, "skipped"):
                     print(_line(progress, event), flush=True)
     finally:
         events.close()
-    return len(failed)
+    return num_failed
+
+
+def _is_failure(event: StudyEvent, may_diverge: Collection[str]) -> bool:
+    has_failed = event.kind == FAILED or (event.kind == "skipped" and event.reason != "")
+    return has_failed and not (is_divergence(event.reason) and event.run.name in may_diverge)
 
 
 def _line(progress: Progress, event: StudyEvent) -> str:
     start = f"[{progress.num_finished}/{progress.num_runs}] {event.run.name}, seed {event.run.seed}:"
     if event.kind == "skipped":
-        return f"{start} finished before"
+        return f"{start} failed before: {event.reason}" if event.reason else f"{start} finished before"
     known = progress.last[event.run.name, event.run.seed]
     if event.kind == FAILED:
         return f"{start} failed: {event.reason}"

@@ -32,13 +32,14 @@ def study_quick(
         seeds: How many seeds (3 means 0, 1, 2), or which (0,7,9).
         variants: Names with commas between; all if not given.
         out: Folder of the study. What is finished there is not run again.
-        workers: Runs side by side; one a core if not given.
+        workers: Runs side by side; one a GPU, or a core where there is none, if not given.
     """
     study = replace(recipe(), train=train, data=data, seeds=parse_seeds(seeds))
     names = tuple(name.strip() for name in variants.split(",") if name.strip())
     command = shlex.join(["metaformer", *sys.argv[1:]])
     console = Console()
     events = run_study(study, out=out, command=command, variants=names, num_workers=workers)
-    num_failed = watch(console, events, num_runs=len(set(names) or study.variants) * len(study.seeds))
+    num_runs = len(set(names) or study.variants) * len(study.seeds)
+    num_failed = watch(console, events, num_runs=num_runs, may_diverge=study.controls)
     show_report(console, out)
     return 1 if num_failed else 0

@@ -148,11 +148,15 @@ def cost_rows(card: Card) -> list[CostRow]:
                 latency_ms=tuple(f"{median(point['times_ms']):.3g}" for point in found),
                 memory_mib=tuple(f"{point['memory_mib']:.3g}" for point in found),
                 exponent=_exponent(series),
-                params=count(last["params"]) if last else NOTHING,
+                params=_numbers(last) if last else NOTHING,
                 macs=count(last["macs"]) if last else NOTHING,
             )
         )
     return rows
+
+
+def _numbers(point: Mapping[str, Any]) -> str:
+    return count(point["params"]) + (f" + {count(point['frozen'])} frozen" if point["frozen"] else "")
 
 
 def _exponent(series: Mapping[str, Any]) -> str:
@@ -172,10 +176,13 @@ def _cost(series: Mapping[str, Any], record: RunRecord) -> str:
 
 
 def _params(series: Mapping[str, Any]) -> str:
-    counts: Sequence[int] = [point["params"] for point in series["points"]]
-    if len(set(counts)) == 1:
-        return f"{count(counts[0])} parameters"
-    return f"{count(counts[0])} to {count(counts[-1])} parameters, growing with N"
+    trained, frozen = ([int(point[key]) for point in series["points"]] for key in ("params", "frozen"))
+    numbers = f"{_range(trained)} parameters" + (f" and {_range(frozen)} frozen numbers" if any(frozen) else "")
+    return f"{numbers}, growing with N" if len({*trained}) > 1 or len({*frozen}) > 1 else numbers
+
+
+def _range(counts: Sequence[int]) -> str:
+    return count(counts[0]) if len(set(counts)) == 1 else f"{count(counts[0])} to {count(counts[-1])}"
 
 
 def _accuracy(row: Row) -> str:

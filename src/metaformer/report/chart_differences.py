@@ -31,7 +31,12 @@ def difference_chart(rows: Sequence[Row]) -> Any | None:
         *_measured(shown, place, low=low, high=high),
         *_paper(shown, place, low=low, high=high),
     ]
-    ticks = {"tickvals": list(place.values()), "ticktext": [label(row.title, width=22) for row in shown]}
+    ticks: dict[str, Any] = {
+        "tickvals": list(place.values()),
+        "ticktext": [label(row.title, width=22) for row in shown],
+        # Room for the markers of what lies beyond the axis.
+        "ticklabelstandoff": 8,
+    }
     return figure(
         traces,
         height=100 + 50 * len(shown),

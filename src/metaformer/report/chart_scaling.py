@@ -1,13 +1,22 @@
 """Cost of token mixers against the number of tokens, on logarithmic axes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
+from math import log
+from statistics import linear_regression, median
 from typing import Any
 
 from metaformer.core.run_record import RunRecord
 from metaformer.report.chart_style import DASHES, MUTED, SERIES, axis, figure, finite, go, label
 
 Point = Mapping[str, Any]
+# As many sizes as the record's own exponents are fitted through.
+NUM_FITTED = 3
+
+
+def numbers_of(point: Point) -> int:
+    """All numbers of a mixer at one size: those of a random matrix are fixed, and take their place all the same."""
+    return int(point["params"] + point["frozen"])
+
 
 # Chart -> level, title of the axis, the number of a point; in the order of the page's buttons.
 CHARTS: dict[str, tuple[str, str, Callable[[Point], float]]] = {
@@ -15,7 +24,7 @@ CHARTS: dict[str, tuple[str, str, Callable[[Point], float]]] = {
     "model-time": ("model", "milliseconds, whole model", lambda point: median(point["times_ms"])),
     "mixer-memory": ("mixer", "MiB at most, the mixer alone", lambda point: point["memory_mib"]),
     "model-memory": ("model", "MiB at most, whole model", lambda point: point["memory_mib"]),
-    "mixer-parameters": ("mixer", "numbers, trained and frozen", lambda point: point["params"] + point["frozen"]),
+    "mixer-parameters": ("mixer", "numbers, trained and frozen", numbers_of),
 }
 
 
@@ -54,9 +63,21 @@ def _exponent(series: Mapping[str, Any], chart: str) -> str:
     if chart.endswith("-time"):
         fitted = series.get("time_exponent")
         return f", N^{fitted['value']:.1f}" if isinstance(fitted, dict) else ", overhead"
-    key = "memory_exponent" if chart.endswith("-memory") else "params_exponent"
-    counted = series.get(key)
+    if chart.endswith("-parameters"):
+        return _numbers_exponent(series["points"])
+    counted = series.get("memory_exponent")
     return f", N^{counted:.1f}" if isinstance(counted, int | float) else ""
+
+
+def _numbers_exponent(points: Sequence[Point]) -> str:
+    """The slope of what is drawn, over the largest sizes; the record's own exponent is that of the trained ones."""
+    last = sorted(points, key=lambda point: point["num_tokens"])[-NUM_FITTED:]
+    if len(last) < NUM_FITTED or min(numbers_of(point) for point in last) <= 0:
+        return ""
+    tokens, numbers = (
+        [log(value(point)) for point in last] for value in (lambda point: point["num_tokens"], numbers_of)
+    )
+    return f", N^{linear_regression(tokens, numbers).slope:.1f}"
 
 
 def _figure(traces: Sequence[Any], title: str, level: str) -> Any:

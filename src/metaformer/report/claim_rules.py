@@ -30,7 +30,7 @@ class Finding:
 
 def architecture_matters_more(evidence: Evidence) -> Finding:
     """C1."""
-    found = [evidence.against_base(name) for name in COMPARATORS]
+    found = [evidence.at_equal_macs(name) for name in COMPARATORS]
     if any(one.verdict == "better" for one in found):
         return _finding("contradicted", found)
     return _finding("holds" if all(one.high <= COMPETITIVE_POINTS for one in found) else "not told apart", found)

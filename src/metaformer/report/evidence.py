@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from metaformer.report import statistics
-from metaformer.report.number_text import with_half_width
+from metaformer.report.number_text import count, with_half_width
 from metaformer.report.row import Row
-from metaformer.report.statistics import Verdict
+from metaformer.report.seed_spread import own_variance
+from metaformer.report.statistics import MIN_SEEDS, Verdict
+from metaformer.report.summary import spread_of
 
 # Differences that a claim needs and the main table lacks. They are a family of their own for Holm's correction.
 PAIRS = (("random", "identity"), ("silu", "relu"))
@@ -16,6 +18,8 @@ ALIASES = {"ppaa": ("ppaa", "attention_late"), "ppff": ("ppff", "spatial_mlp_lat
 # Times count where the measuring thread had the processor for so much of them.
 QUIET = 0.95
 DIVERGED = ("diverged", "loss became")
+# By how much two costs may differ and still be called equal.
+EQUAL_MACS = 0.1
 
 
 class UntestedError(Exception):
@@ -77,6 +81,19 @@ class Evidence:
             title=row.title, difference=row.difference, half_width=row.difference_half_width, verdict=row.verdict
         )
 
+    def at_equal_macs(self, name: str) -> Contrast:
+        """A row minus the base, where both cost the same: another architecture says nothing at another cost.
+
+        Raises:
+            UntestedError: It costs more or less than the base, or lacks seeds in common with it.
+        """
+        row, base = self._row(name), self._base
+        if not row.macs or not base.macs:
+            raise UntestedError(f"{row.title}: the MACs of it or of the base are not known")
+        if abs(row.macs / base.macs - 1) > EQUAL_MACS:
+            raise UntestedError(f"{row.title} has {count(row.macs)} MACs and the base {count(base.macs)}")
+        return self.against_base(name)
+
     def between(self, one: str, other: str) -> Contrast:
         """The difference of a pair in PAIRS.
 
@@ -89,27 +106,29 @@ class Evidence:
         return self._pairs[one, other]
 
     def level(self, name: str) -> Level:
-        """How much a row learned, between chance and the base. A row whose runs all diverged learned nothing.
+        """How much a row learned, between chance and the base. A run that diverged learned nothing: it ends at chance.
 
         Raises:
             UntestedError: The row, the base or the level of chance is not known.
         """
-        row, base = self._row(name), self._base
-        if base.accuracy is None or self._chance is None or base.accuracy <= self._chance:
-            raise UntestedError("the base is not above chance, or chance is not known")
-        if not row.values and row.errors and all(_diverged(error) for error in row.errors.values()):
-            return Level(title=row.title, low=0.0, high=0.0, text=f"{row.title} diverged in every run")
-        if row.num_seeds < 2 or row.accuracy is None:
+        row, span = self._row(name), self.span()
+        chance, num_diverged = self._chance or 0.0, len(row.errors) if _all_diverged(row) else 0
+        values = [*row.values.values(), *[chance] * num_diverged]
+        if len(values) < MIN_SEEDS:
             raise UntestedError(f"{row.title}: {self._why_none(row)}")
-        span = base.accuracy - self._chance
+        if num_diverged == len(values):
+            return Level(title=row.title, low=0.0, high=0.0, text=f"{row.title} diverged in every run")
+        mean = sum(values) / len(values)
+        half_width = statistics.half_width(own_variance(values), len(values)) if num_diverged else row.half_width
         # Without any spread, as of runs that all end at chance, the mean stands for itself.
-        half = row.half_width or 0.0
+        half = half_width or 0.0
+        diverged = f" ({num_diverged} of {len(values)} runs diverged and count as chance)" if num_diverged else ""
         return Level(
             title=row.title,
-            low=(row.accuracy - half - self._chance) / span,
-            high=(row.accuracy + half - self._chance) / span,
-            text=f"{row.title} {with_half_width(row.accuracy, row.half_width)}%, where the base has "
-            f"{base.accuracy:.1f}% and chance is {self._chance:.1f}%",
+            low=(mean - half - chance) / span,
+            high=(mean + half - chance) / span,
+            text=f"{row.title} {with_half_width(mean, half_width)}%{diverged}, where the base has "
+            f"{self._base.accuracy:.1f}% and chance is {chance:.1f}%",
         )
 
     def span(self) -> float:
@@ -151,11 +170,18 @@ class Evidence:
         raise UntestedError(f"the study has no row {name!r}")
 
     def _why_none(self, row: Row) -> str:
-        if not row.values:
+        if not row.values and not _all_diverged(row):
             return "no run ended well"
-        if row.num_seeds < 2:
-            return "one seed says nothing about chance"
-        return "no interval: too few seeds in common with the base, or no spread to judge by"
+        if row.num_seeds < MIN_SEEDS:
+            ended = f"{row.num_seeds} run{'' if row.num_seeds == 1 else 's'} ended well"
+            diverged = f" and {len(row.errors)} diverged" if _all_diverged(row) else ""
+            return f"{ended}{diverged}, and a verdict needs {MIN_SEEDS} seeds"
+        return row.why_no_verdict or f"a verdict needs {MIN_SEEDS} seeds in common with the base"
+
+
+def _all_diverged(row: Row) -> bool:
+    """Whether every run that failed did so because it diverged; there is at least one."""
+    return bool(row.errors) and all(_diverged(error) for error in row.errors.values())
 
 
 def _diverged(error: str) -> bool:
@@ -163,18 +189,13 @@ def _diverged(error: str) -> bool:
 
 
 def _pair_contrasts(rows: Mapping[str, Row]) -> dict[tuple[str, str], Contrast]:
-    residual = statistics.residual_variance(
-        {row.name: row.values for row in rows.values() if row.comparable and row.values}
-    )
+    spread = spread_of(list(rows.values()))
     compared = {}
     for one, other in PAIRS:
         if one not in rows or other not in rows:
             continue
         differences = statistics.paired_differences(rows[one].values, rows[other].values)
-        pooled = rows[one].comparable and rows[other].comparable
-        variance = residual.times(2.0) if pooled and residual else None
-        variance = variance if pooled else statistics.pooled_variance([differences])
-        comparison = statistics.compare(differences, variance)
+        comparison = statistics.compare(differences, spread.of_difference(one, other, differences))
         if comparison is not None and comparison.p is not None:
             compared[one, other] = comparison
     corrected = statistics.holm([comparison.p for comparison in compared.values()])

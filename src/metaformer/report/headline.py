@@ -12,7 +12,7 @@ def headline(rows: Sequence[Row], *, data: str = "this data") -> str:
     """What the study found, from its rows.
 
     The main rows are those that change the token mixer (or, where none does, every row that is no control); then
-    comes the largest loss among the rest.
+    come the largest gain and the largest loss among the rest: architectures, norms, controls.
 
     Args:
         rows: As `summarize` returns them.
@@ -28,7 +28,7 @@ def headline(rows: Sequence[Row], *, data: str = "this data") -> str:
     if not judged:
         return _no_verdict(main, base, data)
     noun = "other token mixer" if mixers else "variant"
-    parts = [_counts(judged, base, data, noun), _silent(main, judged), _largest_loss(others, main)]
+    parts = [_counts(judged, base, data, noun), _silent(main, judged), _beyond(others, main, base)]
     return "; ".join(part for part in parts if part) + "."
 
 
@@ -36,7 +36,7 @@ def _no_verdict(main: Sequence[Row], base: Row, data: str) -> str:
     if not main:
         return f"On {data}, {base.title} reaches {plain(base.accuracy or 0.0)}%; there is nothing to compare it to."
     if any(row.difference is not None for row in main):
-        reason = "one seed says nothing about chance" if base.num_seeds == 1 else "the seeds show no spread to judge by"
+        reason = next((row.why_no_verdict for row in main if row.why_no_verdict), "there are too few seeds")
     else:
         reason = "no other variant has a run that ended well on the same seeds"
     return f"On {data} nothing can be told apart from {base.title} yet: {reason}."
@@ -66,12 +66,17 @@ def _silent(main: Sequence[Row], judged: Sequence[Row]) -> str:
     return f"{_number(silent)} {'has' if silent == 1 else 'have'} no verdict yet" if silent else ""
 
 
-def _largest_loss(others: Sequence[Row], main: Sequence[Row]) -> str:
-    rest = [row for row in others if row not in main and row.verdict == "worse"]
-    if not rest:
-        return ""
-    worst = min(rest, key=lambda row: row.difference or 0.0)
-    return f"beyond the mixer, the largest loss is {plain(-(worst.difference or 0.0))} points, with {worst.title}"
+def _beyond(others: Sequence[Row], main: Sequence[Row], base: Row) -> str:
+    """The largest gain and the largest loss of what changes more than the mixer, or something else."""
+    rest = [row for row in others if row not in main]
+    parts = []
+    for verdict, what, pick in (("better", "gain", max), ("worse", "loss", min)):
+        group = [row for row in rest if row.verdict == verdict]
+        if group:
+            most = pick(group, key=lambda row: row.difference or 0.0)
+            over = f" over {base.title}" if verdict == "better" else ""
+            parts.append(f"the largest {what}{over} is {plain(abs(most.difference or 0.0))} points, with {most.title}")
+    return f"beyond the mixer, {listed(parts)}" if parts else ""
 
 
 def _named(rows: Sequence[Row]) -> str:

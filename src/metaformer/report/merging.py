@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from metaformer.core.errors import DataError
 from metaformer.core.run_record import RunRecord
 from metaformer.report import provenance, statistics
+from metaformer.report.merged_extras import merged_extras
 from metaformer.report.records import Study, Variant
+from metaformer.report.seed_spread import seed_spread
 from metaformer.report.statistics import Verdict
 
 MARK = "@"
@@ -29,9 +31,10 @@ class Change:
 def merge(first: Study, second: Study) -> Study:
     """The rows of both.
 
-    A row of the second study joins that of the first if its name and all its settings but the seed are the same; a seed
-    that both have counts once, as the first has it. Any other row keeps its runs for itself; if its name is taken it
-    is marked. Rows on other data share no spread with those of the first study.
+    A row of the second study joins that of the first if its name and all its settings but the seed are the same, and
+    the data are, wherever they lie; a seed that both have counts once, as the first has it. Any other row keeps its
+    runs for itself; if its name is taken it is marked. Rows on other data, or of another budget or recipe, share no
+    spread with those of the first study.
 
     Raises:
         DataError: The two are the same folder, or measure different things.
@@ -42,37 +45,52 @@ def merge(first: Study, second: Study) -> Study:
         raise DataError(f"{first.folder} is judged by {first.primary}, {second.folder} by {second.primary}.")
     mark = _mark(first, second)
     names = {variant.name: _name(first, second, variant.name, mark) for variant in second.variants}
-    same_data = first.data.get("name") == second.data.get("name")
     known = {variant.name for variant in first.variants}
     added = tuple(
-        _marked(variant, names[variant.name], mark, second, same_data=same_data)
+        _marked(variant, names[variant.name], mark, difference=_other_conditions(first, second))
         for variant in second.variants
         if names[variant.name] not in known
     )
-    runs = {name: dict(by_seed) for name, by_seed in first.runs.items()}
-    unreadable = dict(first.unreadable) | {f"{second.folder}/{path}": why for path, why in second.unreadable.items()}
-    for old, new in names.items():
-        for seed, run in second.runs[old].items():
-            here = runs.setdefault(new, {})
-            if (
-                seed in here
-                and here[seed].error is None
-                and run.error is None
-                and _result(first, here[seed]) != _result(first, run)
-            ):
-                unreadable[f"{second.folder}/{old}/seed{seed}"] = "repeats a run of the first study with another result"
-            if seed not in here or (here[seed].error is not None and run.error is None):
-                here[seed] = run
+    runs, repeated = _joined(first, second, names)
     return replace(
         first,
         variants=(*first.variants, *added),
-        runs={name: dict(sorted(by_seed.items())) for name, by_seed in runs.items()},
+        runs=runs,
         seeds=tuple(sorted({*first.seeds, *second.seeds})),
         seeds_of=_planned(first, second, names),
-        unreadable=unreadable,
+        unreadable=first.unreadable
+        | {f"{second.folder}/{path}": why for path, why in second.unreadable.items()}
+        | repeated,
         record=_record(first, second),
-        tuned=None,
+        extras=merged_extras(first, second, names),
+        tuned=_tuned(first, second, names),
     )
+
+
+def _joined(
+    first: Study, second: Study, names: Mapping[str, str]
+) -> tuple[dict[str, dict[int, RunRecord]], dict[str, str]]:
+    """The runs of both under their new names, and which of the second repeat one of the first with another result."""
+    runs = {name: dict(by_seed) for name, by_seed in first.runs.items()}
+    repeated = {}
+    for old, new in names.items():
+        here = runs.setdefault(new, {})
+        for seed, run in second.runs[old].items():
+            is_there = seed in here and here[seed].error is None
+            if is_there and run.error is None and _result(first, here[seed]) != _result(first, run):
+                repeated[f"{second.folder}/{old}/seed{seed}"] = "repeats a run of the first study with another result"
+            if seed not in here or (not is_there and run.error is None):
+                here[seed] = run
+    return {name: dict(sorted(by_seed.items())) for name, by_seed in runs.items()}, repeated
+
+
+def _tuned(first: Study, second: Study, names: Mapping[str, str]) -> Study | None:
+    """The rows at their own rates, of both; those of the second alone only where its rows have kept their names."""
+    if first.tuned and second.tuned:
+        return merge(first.tuned, second.tuned)
+    if first.tuned or all(old == new for old, new in names.items()):
+        return first.tuned or second.tuned
+    return None
 
 
 def changes(first: Study, second: Study) -> list[Change]:
@@ -90,15 +108,11 @@ def changes(first: Study, second: Study) -> list[Change]:
         if f"{variant.name}{MARK}{mark}" in values and values[variant.name]
     ]
     comparable = {variant.name for variant in both.variants if variant.comparable}
-    residual = statistics.residual_variance(
-        {name: by_seed for name, by_seed in values.items() if name in comparable and by_seed}
-    )
+    spread = seed_spread(values, comparable)
     compared = []
     for variant, other in pairs:
         differences = statistics.paired_differences(values[other], values[variant.name])
-        pooled = {variant.name, other} <= comparable
-        variance = (residual.times(2.0) if residual else None) if pooled else statistics.pooled_variance([differences])
-        comparison = statistics.compare(differences, variance)
+        comparison = statistics.compare(differences, spread.of_difference(other, variant.name, differences))
         if comparison is not None:
             compared.append((variant, other, comparison))
     corrected = statistics.holm([comparison.p for _, _, comparison in compared])
@@ -132,19 +146,46 @@ def _mark(first: Study, second: Study) -> str:
 
 def _name(first: Study, second: Study, name: str, mark: str) -> str:
     known = {variant.name for variant in first.variants}
-    if name not in known or (first.runs[name] and _settings(first, name) == _settings(second, name)):
-        return name
-    return f"{name}{MARK}{mark}" if second.runs[name] else name
+    same = _same_data(first, second) and _settings(first, name) == _settings(second, name) if name in known else True
+    # A row without any run has no settings to differ in, and no results to keep apart.
+    return name if same or not second.runs[name] else f"{name}{MARK}{mark}"
 
 
 def _settings(study: Study, name: str) -> Mapping[str, str]:
-    return provenance.settings_of(study, name)
+    """Those of a row; of its data only the kind, as they may lie elsewhere and `_same_data` compares the rest."""
+    settings = provenance.settings_of(study, name)
+    return settings | ({"data": _kind(settings["data"])} if "data" in settings else {})
 
 
-def _marked(variant: Variant, name: str, mark: str, second: Study, *, same_data: bool) -> Variant:
+def _same_data(first: Study, second: Study) -> bool:
+    """Whether both have the same data, by all that is known but the folder they lie in."""
+    here, there = (
+        {key: fact for key, fact in study.data.items() if key != "name"}
+        | {"kind": _kind(str(study.data.get("name", "")))}
+        for study in (first, second)
+    )
+    return here == there
+
+
+def _kind(data: str) -> str:
+    """Of cifar10:FOLDER, the part before the folder."""
+    return data.partition(":")[0]
+
+
+def _other_conditions(first: Study, second: Study) -> str:
+    """In what the second study as a whole differs, so that its spread over seeds is of another kind; "" for nothing."""
+    if not _same_data(first, second):
+        return f"on other data, {second.data_title}"
+    here, there = (
+        {part: study.record.config.get(part) for part in ("train", "preparation")} for study in (first, second)
+    )
+    return "" if here == there else "under another recipe or budget"
+
+
+def _marked(variant: Variant, name: str, mark: str, *, difference: str) -> Variant:
     title = variant.title if name == variant.name else f"{variant.title} ({mark})"
-    change = variant.change if same_data else f"on other data, {second.data_title}; {variant.change}"
-    return replace(variant, name=name, title=title, change=change, comparable=variant.comparable and same_data)
+    change = f"{difference}; {variant.change}" if difference else variant.change
+    return replace(variant, name=name, title=title, change=change, comparable=variant.comparable and not difference)
 
 
 def _planned(first: Study, second: Study, names: Mapping[str, str]) -> dict[str, tuple[int, ...]]:

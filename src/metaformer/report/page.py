@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Sequence
+from math import isfinite
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from metaformer.report.number_text import count, listed, plain, with_half_width
 from metaformer.report.records import Study, load_study
 from metaformer.report.row import Row
 from metaformer.report.sample_picture import sample_picture
-from metaformer.report.summary import base_of, headline, summarize
+from metaformer.report.summary import base_of, headline, spread_of, summarize
 from metaformer.report.table import columns, difference_number, seeds_hint, to_csv, to_latex, to_markdown
 from metaformer.report.tuned_table import tuned_rows
 
@@ -142,7 +144,7 @@ def _context(study: Study, rows: list[Row]) -> dict[str, Any]:
         "page_js": asset("page.js"),
         "plotly_js": Markup(get_plotlyjs()),
         "charts_json": script_json({name: _bare(figure) for name, figure in figures.items()}),
-        "records_json": script_json({"study": to_dict(study.record), "runs": [to_dict(run) for run in runs]}),
+        "records_json": script_json(_records(study)),
         "csv_json": script_json(to_csv(rows)),
         "markdown_json": script_json(to_markdown(rows)),
         "latex_json": script_json(to_latex(rows)),
@@ -219,13 +221,26 @@ def _class_names(study: Study) -> list[str]:
 
 def _precision(rows: list[Row]) -> dict[str, Any]:
     """What the intervals of this study rest on."""
-    comparable = [row for row in rows if row.comparable]
-    pooled = statistics.pooled_variance([list(row.values.values()) for row in comparable])
-    residual = statistics.residual_variance({row.name: row.values for row in comparable if row.values})
+    spread, titles = spread_of(rows).rows, {row.name: row.title for row in rows}
+    deviations = sorted(((titles[name], one.value**0.5) for name, one in spread.variances.items()), key=itemgetter(1))
     return {
-        "pooled": pooled,
-        "residual": residual,
-        "num_comparable": len(comparable),
+        "common": spread.common,
+        "common_df": count(spread.common.df) if spread.common and isfinite(spread.common.df) else "",
+        "lowest": deviations[0] if deviations else None,
+        "highest": deviations[-1] if deviations else None,
+        "wide": [titles[name] for name in spread.wide],
+        "num_comparable": len(spread.variances),
         "num_tests": sum(row.p is not None for row in rows),
+        "min_seeds": statistics.MIN_SEEDS,
         "alone": [row.title for row in rows if not row.comparable],
+    }
+
+
+def _records(study: Study) -> dict[str, Any]:
+    """Every record that the page is made of."""
+    return {
+        "study": to_dict(study.record),
+        "runs": [to_dict(run) for run in provenance.all_runs(study)],
+        "extras": {kind: to_dict(record) for kind, record in study.extras.items()},
+        "tuned": _records(study.tuned) if study.tuned else None,
     }

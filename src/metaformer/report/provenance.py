@@ -11,6 +11,8 @@ from metaformer.report.records import Study
 from metaformer.report.row import Row
 
 ABSENT = "(not set)"
+# What a study's record says for all rows, as each run's record repeats it.
+SHARED = ("data", "preparation", "train")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +116,12 @@ def _planned_config(study: Study, variant: str) -> dict[str, Any]:
     """What the study plans for a variant that has no run yet."""
     planned = study.record.config.get("variants")
     rows = [row for row in planned if isinstance(row, dict)] if isinstance(planned, list) else []
-    model = next((row.get("model") for row in rows if row.get("name") == variant), None)
-    shared = {key: study.record.config[key] for key in ("data", "train") if key in study.record.config}
-    return {"model": model} | shared if model else {}
+    row = next((row for row in rows if row.get("name") == variant and row.get("model")), None)
+    if row is None:
+        return {}
+    shared = {key: study.record.config[key] for key in SHARED if key in study.record.config}
+    own = {"train": row["train"]} if row.get("train") else {}
+    return {"model": row["model"]} | shared | own
 
 
 def places(study: Study) -> list[Place]:

@@ -20,6 +20,7 @@ class Variant:
     change: str  # what differs from the base, as text
     paper_top1: float | None = None  # %, what the paper reports for this row
     paper_note: str = ""  # on which data and model
+    paper_same_size: bool = True  # that model is of the size of the base's in the paper
     comparable: bool = True  # its spread over seeds is of the same kind as the others'
     control: bool = False  # a row that is meant to fail
 
@@ -156,6 +157,7 @@ def _variant(folder: Path, row: Any) -> Variant:
         change=str(row.get("change") or ""),
         paper_top1=float(top1) if isinstance(top1, int | float) else None,
         paper_note=str(row.get("paper_note") or ""),
+        paper_same_size=bool(row.get("paper_same_size", True)),
         comparable=bool(row.get("comparable", True)),
         control=bool(row.get("control", False)),
     )

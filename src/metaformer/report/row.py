@@ -26,7 +26,7 @@ class Row:
     change: str
     paper_top1: float | None = None
     paper_note: str = ""
-    paper_difference: float | None = None  # the paper's top-1 of this row minus that of the base
+    paper_difference: float | None = None  # the paper's top-1 of this row minus that of the base, if of one size
     is_base: bool = False
     control: bool = False
     comparable: bool = True
@@ -42,6 +42,7 @@ class Row:
     p: float | None = None
     p_holm: float | None = None
     verdict: Verdict = "no verdict"
+    why_no_verdict: str = ""  # where there is a difference but no verdict on it
     seeds_needed: str = ""
 
     params: int | None = None

@@ -1,12 +1,8 @@
 """How sure a mean over seeds is, and which differences are more than chance. Pure functions on numbers.
 
-With three seeds, a spread estimated from one row alone is nearly useless: its t quantile is 4.3. Rows of one study
-share the data, the recipe and the seeds, so their spread is pooled, and a seed's common effect on all rows is removed
-before rows are compared.
-
-Sources: pooled variance and the additive two-way layout, Montgomery, Design and Analysis of Experiments, ch. 3 and 4
-(randomized blocks; a seed is a block). Correction: Holm, Scand. J. Statist. 6 (1979). Power: the noncentral t
-distribution, Cohen, Statistical Power Analysis, ch. 2.
+Sources: the t interval and the paired t test, Montgomery, Design and Analysis of Experiments, ch. 2. Correction: Holm,
+Scand. J. Statist. 6 (1979). Power: the noncentral t distribution, Cohen, Statistical Power Analysis, ch. 2. Where the
+variances come from: `seed_spread.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from metaformer.core.errors import MissingExtraError
+from metaformer.report.moderated_variance import Variance
 
 try:
     from scipy import special
@@ -27,19 +24,11 @@ LEVEL = 0.95
 ALPHA = 0.05
 POWER = 0.80
 MOST_SEEDS = 50
+QUANTILES = (np.arange(1000) + 0.5) / 1000
+# Fewer common seeds than this say too little about chance: with two, one lucky seed is half of the evidence.
+MIN_SEEDS = 3
 
 Verdict = Literal["base", "better", "worse", "not told apart", "no verdict"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variance:
-    """An estimated variance and the degrees of freedom behind it."""
-
-    value: float
-    df: int
-
-    def times(self, factor: float) -> "Variance":
-        return Variance(value=self.value * factor, df=self.df)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,49 +38,7 @@ class Comparison:
     difference: float
     num_seeds: int
     half_width: float | None  # None: there is no spread to build an interval from
-    p: float | None  # two-sided, not corrected
-
-
-def pooled_variance(groups: Sequence[Sequence[float]]) -> Variance | None:
-    """The variance within groups: s_p^2 = sum (n_i - 1) s_i^2 / sum (n_i - 1).
-
-    None if no group has two values, or if no value differs from its group: a spread of zero is an estimate that
-    failed, not certainty.
-    """
-    df = sum(len(group) - 1 for group in groups if group)
-    residuals = [value - sum(group) / len(group) for group in groups for value in group]
-    return _variance(residuals, df, scale=max((abs(value) for group in groups for value in group), default=0.0))
-
-
-def residual_variance(layout: Mapping[str, Mapping[int, float]]) -> Variance | None:
-    """What is left of the variance once each row and each seed has its own mean.
-
-    Args:
-        layout: row -> seed -> value. Cells may be absent.
-
-    Returns:
-        For a complete table of r rows and s seeds, sum of squared residuals / ((r - 1)(s - 1)). With absent cells the
-        additive model is fitted by least squares, and its degrees of freedom are the cells minus its rank.
-    """
-    rows, seeds = list(layout), sorted({seed for by_seed in layout.values() for seed in by_seed})
-    cells = [(row, seed, value) for row, by_seed in layout.items() for seed, value in by_seed.items()]
-    if not cells:
-        return None
-    design = np.zeros((len(cells), len(rows) + len(seeds)))
-    for index, (row, seed, _) in enumerate(cells):
-        design[index, rows.index(row)] = design[index, len(rows) + seeds.index(seed)] = 1.0
-    values = np.array([value for _, _, value in cells])
-    effects, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
-    residuals = values - design @ effects
-    return _variance(residuals.tolist(), len(cells) - int(rank), scale=float(np.abs(values).max()))
-
-
-def _variance(residuals: Sequence[float], df: int, *, scale: float) -> Variance | None:
-    squares = sum(residual**2 for residual in residuals)
-    # Rounding leaves dust where every residual should be zero.
-    if df < 1 or squares <= len(residuals) * (1e-9 * scale) ** 2:
-        return None
-    return Variance(value=squares / df, df=df)
+    p: float | None  # two-sided, not corrected; None: no interval, or too few seeds for a test
 
 
 def half_width(variance: Variance | None, num_values: int) -> float | None:
@@ -101,8 +48,8 @@ def half_width(variance: Variance | None, num_values: int) -> float | None:
     return _t_quantile(variance.df) * sqrt(variance.value / num_values)
 
 
-def _t_quantile(df: int) -> float:
-    return float(special.stdtrit(df, (1 + LEVEL) / 2))
+def _t_quantile(df: float | int, alpha: float = 1 - LEVEL) -> float:
+    return float(special.stdtrit(df, 1 - alpha / 2))
 
 
 def paired_differences(row: Mapping[int, float], base: Mapping[int, float]) -> list[float]:
@@ -115,7 +62,7 @@ def compare(differences: Sequence[float], variance: Variance | None) -> Comparis
 
     Args:
         differences: Row minus base, one value a seed.
-        variance: Of one such difference: twice the residual variance where rows are pooled, else their own.
+        variance: Of one such difference.
     """
     if not differences:
         return None
@@ -123,8 +70,18 @@ def compare(differences: Sequence[float], variance: Variance | None) -> Comparis
     if variance is None:
         return Comparison(difference=mean, num_seeds=n, half_width=None, p=None)
     t = abs(mean) / sqrt(variance.value / n)
-    p = 2 * float(special.stdtr(variance.df, -t))
+    p = 2 * float(special.stdtr(variance.df, -t)) if n >= MIN_SEEDS else None
     return Comparison(difference=mean, num_seeds=n, half_width=half_width(variance, n), p=p)
+
+
+def why_no_test(comparison: Comparison) -> str:
+    """Why a comparison has no p; "" where it has one."""
+    if comparison.p is not None:
+        return ""
+    if comparison.num_seeds < MIN_SEEDS:
+        seeds = f"{comparison.num_seeds} common seed{'' if comparison.num_seeds == 1 else 's'}"
+        return f"{seeds}, and a verdict needs {MIN_SEEDS}"
+    return "the seeds show no spread to judge by"
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -150,30 +107,31 @@ def verdict(difference: float | None, p_holm: float | None) -> Verdict:
     return "better" if difference > 0 else "worse"
 
 
-def seeds_needed(difference: float, variance: Variance | None, *, df_per_seed: int) -> str:
+def seeds_needed(difference: float, variance: Variance | None, *, num_seeds: int, num_tests: int = 1) -> str:
     """How many seeds would tell a true difference of this size apart from zero, 4 times in 5.
 
     Args:
         difference: The size of the difference.
-        variance: Of one paired difference.
-        df_per_seed: Degrees of freedom that each seed beyond the first brings: rows - 1 where rows are pooled, else 1.
+        variance: Of one paired difference. Its degrees of freedom are taken to grow with the seeds.
+        num_seeds: How many seeds those degrees of freedom come from.
+        num_tests: How many rows are compared: each is asked for the strictest p that Holm's correction may ask for.
 
     Returns:
-        A number as text; ">50" beyond that; "" where nothing is known about the spread. One comparison at 95%,
-        before correction.
+        A number as text; ">50" beyond that; "" where nothing is known about the spread.
     """
-    if variance is None:
+    if variance is None or num_seeds < 2:
         return ""
-    for n in range(2, MOST_SEEDS + 1):
-        if _power(abs(difference) / sqrt(variance.value / n), df_per_seed * (n - 1)) >= POWER:
+    df_per_seed = variance.df / (num_seeds - 1)
+    for n in range(MIN_SEEDS, MOST_SEEDS + 1):
+        shift = abs(difference) / sqrt(variance.value / n)
+        if _power(shift, df_per_seed * (n - 1), alpha=ALPHA / num_tests) >= POWER:
             return str(n)
     return f">{MOST_SEEDS}"
 
 
-def _power(noncentrality: float, df: int) -> float:
-    t = _t_quantile(df)
-    # Far from zero scipy's series gives nan, and the power is 1 to every digit shown.
-    if noncentrality > t + 10:
-        return 1.0
-    beyond = 1 - special.nctdtr(df, noncentrality, t) + special.nctdtr(df, noncentrality, -t)
-    return float(beyond)
+def _power(noncentrality: float, df: float | int, *, alpha: float) -> float:
+    # The noncentral t is a normal over the root of a chi-square: its mean over quantiles of the latter. scipy's series
+    # for it gives nan for some arguments that occur here.
+    scales = np.sqrt(special.chdtri(df, QUANTILES) / df)
+    t = _t_quantile(df, alpha)
+    return float((special.ndtr(noncentrality - t * scales) + special.ndtr(-noncentrality - t * scales)).mean())

@@ -1,6 +1,6 @@
 """From the records of a study to one row a variant."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from statistics import median
@@ -9,9 +9,11 @@ from typing import Any
 from metaformer.core.run_record import RunRecord
 from metaformer.report import provenance, statistics
 from metaformer.report.headline import headline as headline
+from metaformer.report.moderated_variance import Variance
 from metaformer.report.records import Study, Variant
 from metaformer.report.row import Row, Spread
-from metaformer.report.statistics import Variance
+from metaformer.report.seed_spread import SeedSpread, mean_variances, seed_spread
+from metaformer.report.statistics import Comparison
 
 
 def summarize(study: Study) -> list[Row]:
@@ -20,7 +22,7 @@ def summarize(study: Study) -> list[Row]:
     A run that failed counts as failed: its numbers enter no mean.
     """
     measured = [_measure(study, variant) for variant in study.variants]
-    return _judge(_compare(_estimate(measured)))
+    return _compare(_estimate(measured))
 
 
 def base_of(rows: list[Row]) -> Row:
@@ -32,7 +34,7 @@ def _measure(study: Study, variant: Variant) -> Row:
     every = study.runs[variant.name]
     good = {seed: run for seed, run in every.items() if run.error is None}
     base_top1 = next(other.paper_top1 for other in study.variants if other.name == study.base)
-    both = None not in (variant.paper_top1, base_top1)
+    both = None not in (variant.paper_top1, base_top1) and variant.paper_same_size
     return Row(
         name=variant.name,
         title=variant.title,
@@ -60,18 +62,25 @@ def _measure(study: Study, variant: Variant) -> Row:
 
 
 def _estimate(rows: list[Row]) -> list[Row]:
-    """Adds means and their intervals: comparable rows share one variance, any other row has its own."""
-    pooled = statistics.pooled_variance([list(row.values.values()) for row in rows if row.comparable])
+    """Adds means and their intervals."""
+    variances = mean_variances({row.name: row.values for row in rows}, _comparable(rows))
     estimated = []
     for row in rows:
         values = list(row.values.values())
-        half_width = statistics.half_width(
-            pooled if row.comparable else statistics.pooled_variance([values]), len(values)
-        )
+        half_width = statistics.half_width(variances[row.name], len(values))
         accuracy = sum(values) / len(values) if values else None
         note = "" if half_width is not None else _why_no_interval(values)
         estimated.append(replace(row, accuracy=accuracy, half_width=half_width, note=note))
     return estimated
+
+
+def spread_of(rows: Sequence[Row]) -> SeedSpread:
+    """What the differences of these rows are judged by."""
+    return seed_spread({row.name: row.values for row in rows}, _comparable(rows))
+
+
+def _comparable(rows: Sequence[Row]) -> set[str]:
+    return {row.name for row in rows if row.comparable}
 
 
 def _why_no_interval(values: list[float]) -> str:
@@ -81,27 +90,26 @@ def _why_no_interval(values: list[float]) -> str:
 
 
 def _compare(rows: list[Row]) -> list[Row]:
-    """Adds the differences to the base, seed by seed."""
-    base = base_of(rows)
-    comparable = {row.name: row.values for row in rows if row.comparable and row.values}
-    residual = statistics.residual_variance(comparable)
-    compared = []
+    """Adds the differences to the base, seed by seed, and the verdicts, corrected for how many rows were compared."""
+    base, spread = base_of(rows), spread_of(rows)
+    compared = {}
     for row in rows:
-        if row.is_base:
-            compared.append(row)
-            continue
-        differences = statistics.paired_differences(row.values, base.values)
-        shared = row.comparable and base.comparable
-        if shared:
-            variance = residual.times(2.0) if residual else None
-        else:
-            variance = statistics.pooled_variance([differences])
-        compared.append(_with_comparison(row, differences, variance, len(comparable) - 1 if shared else 1))
-    return compared
+        differences = [] if row.is_base else statistics.paired_differences(row.values, base.values)
+        variance = spread.of_difference(row.name, base.name, differences) if differences else None
+        compared[row.name] = statistics.compare(differences, variance), variance
+    corrected = statistics.holm([comparison.p if comparison else None for comparison, _ in compared.values()])
+    num_tests = sum(p is not None for p in corrected)
+    return [
+        replace(row, verdict="base")
+        if row.is_base
+        else _judged(row, *compared[row.name], p_holm=p_holm, num_tests=max(1, num_tests))
+        for row, p_holm in zip(rows, corrected, strict=True)
+    ]
 
 
-def _with_comparison(row: Row, differences: list[float], variance: Variance | None, df_per_seed: int) -> Row:
-    comparison = statistics.compare(differences, variance)
+def _judged(
+    row: Row, comparison: Comparison | None, variance: Variance | None, *, p_holm: float | None, num_tests: int
+) -> Row:
     if comparison is None:
         return row
     return replace(
@@ -109,17 +117,13 @@ def _with_comparison(row: Row, differences: list[float], variance: Variance | No
         difference=comparison.difference,
         difference_half_width=comparison.half_width,
         p=comparison.p,
-        seeds_needed=statistics.seeds_needed(comparison.difference, variance, df_per_seed=max(1, df_per_seed)),
+        p_holm=p_holm,
+        verdict=statistics.verdict(comparison.difference, p_holm),
+        why_no_verdict=statistics.why_no_test(comparison),
+        seeds_needed=statistics.seeds_needed(
+            comparison.difference, variance, num_seeds=comparison.num_seeds, num_tests=num_tests
+        ),
     )
-
-
-def _judge(rows: list[Row]) -> list[Row]:
-    """Adds the verdicts, corrected for how many rows were compared."""
-    corrected = statistics.holm([row.p for row in rows])
-    return [
-        replace(row, verdict="base" if row.is_base else statistics.verdict(row.difference, p_holm), p_holm=p_holm)
-        for row, p_holm in zip(rows, corrected, strict=True)
-    ]
 
 
 def _metric(runs: Mapping[int, RunRecord], name: str) -> dict[int, float]:

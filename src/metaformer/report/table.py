@@ -131,6 +131,7 @@ CSV_FIELDS: dict[str, Callable[[Row], object]] = {
     "p": lambda row: row.p,
     "p_holm": lambda row: row.p_holm,
     "verdict": lambda row: row.verdict,
+    "why_no_verdict": lambda row: row.why_no_verdict,
     "seeds_needed": lambda row: row.seeds_needed,
     "params": lambda row: row.params,
     "frozen": lambda row: row.frozen,
@@ -182,9 +183,9 @@ def difference_number(row: Row) -> str:
 
 
 def seeds_hint(row: Row) -> str:
-    """How many seeds would settle a row that is not told apart; "" where that says nothing."""
+    """How many seeds would settle a row that is not told apart; "" where nothing is known."""
     needed = row.seeds_needed
-    if row.verdict != "not told apart" or not needed or (needed.isdigit() and int(needed) <= row.num_seeds):
+    if row.verdict != "not told apart" or not needed:
         return ""
     return f"needs {'' if needed.startswith('>') else 'about '}{needed} seeds"
 

@@ -48,10 +48,17 @@ def _tuned_row(row: Row, common: Row | None, chosen: dict[str, object], gain: Ch
         at_edge=bool(chosen.get("at_edge")),
         common=_accuracy(common),
         own=_accuracy(row),
-        gain=f"{with_half_width(gain.difference, gain.half_width, sign=True)}, {gain.verdict}" if gain else "same rate",
+        gain=_gain(gain, is_same_rate=lr is not None and lr == chosen.get("recipe_lr")),
         difference="base" if row.is_base else difference_number(row),
         verdict="" if row.is_base else row.verdict,
     )
+
+
+def _gain(gain: Change | None, *, is_same_rate: bool) -> str:
+    if gain is not None:
+        return f"{with_half_width(gain.difference, gain.half_width, sign=True)}, {gain.verdict}"
+    # At another rate, one of the two has no run that ended well.
+    return "same rate" if is_same_rate else NOTHING
 
 
 def _tried(chosen: dict[str, object]) -> str:

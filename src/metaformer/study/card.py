@@ -1,5 +1,6 @@
 """The report card of one token mixer: contract, accuracy beside known mixers, speed, memory, growth of cost."""
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -9,7 +10,7 @@ from metaformer.block.token_mixers import AttentionConfig, DepthwiseConvConfig, 
 from metaformer.core.configs import to_dict
 from metaformer.core.errors import ConfigError
 from metaformer.core.machine import provenance
-from metaformer.core.run_record import Metric, RunRecord
+from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
 from metaformer.models.config import MetaFormerConfig
 from metaformer.study.config import StudyConfig, Variant
 from metaformer.study.load_mixer import NamedMixer
@@ -47,6 +48,34 @@ def references(head_dim: int) -> dict[str, TokenMixerConfig]:
     }
 
 
+def beside_references(mixer: NamedMixer, head_dim: int) -> NamedMixer:
+    """The mixer under a name that no reference has, unless it is that reference."""
+    if references(head_dim).get(mixer.name, mixer.config) == mixer.config:
+        return mixer
+    return replace(mixer, name=f"own_{mixer.name}")
+
+
+def check_source(mixer: NamedMixer, folder: Path) -> None:
+    """Makes sure that what a folder holds was measured with the file as it is now.
+
+    Raises:
+        ConfigError: The file was edited since.
+    """
+    if not (folder / ACCURACY / RUN_FILE).is_file():
+        return
+    held = read_run_record(folder / ACCURACY).name
+    if held != study_name(mixer) and re.fullmatch(rf"card-{mixer.name}(-[0-9a-f]+)?", held):
+        raise ConfigError(
+            f"{folder} holds the card of {mixer.name} as it was before its file was edited. "
+            "Choose another --out, or delete that folder."
+        )
+
+
+def study_name(mixer: NamedMixer) -> str:
+    """What the accuracy study is called: after the mixer and the version of its file."""
+    return "-".join(["card", mixer.name, *([mixer.source_sha256[:8]] if mixer.source_sha256 else [])])
+
+
 def card_study(mixer: NamedMixer, config: CardConfig) -> StudyConfig:
     """The accuracy part: the mixer is the base, so that every reference is compared with it."""
 
@@ -58,10 +87,10 @@ def card_study(mixer: NamedMixer, config: CardConfig) -> StudyConfig:
     rows += [
         row(name, name.replace("_", " ").capitalize(), "a known mixer in all stages", one)
         for name, one in references(config.head_dim).items()
-        if one != mixer.config and name != mixer.name
+        if name != mixer.name
     ]
     return StudyConfig(
-        name=f"card-{mixer.name}",
+        name=study_name(mixer),
         title=f"{mixer.title} beside known token mixers",
         question=f"How does {mixer.title} compare with known token mixers?",
         base=mixer.name,
@@ -90,6 +119,7 @@ def card_record(
         },
         labels={
             "title": mixer.title,
+            "source_sha256": mixer.source_sha256,
             "checks": [asdict(check) for check in checks],
             "shown_tokens": [side * side for side in SHOWN_SIDES],
             "dim": config.scaling.dim,

@@ -1,6 +1,6 @@
 """What a study is: a base, what varies, seeds, and the one recipe for all."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from metaformer.core.errors import ConfigError, unknown
 from metaformer.data.preparation import Preparation
@@ -21,6 +21,7 @@ class Variant:
     train: TrainConfig | None = None  # its own recipe; None: the study's
     paper_top1: float | None = None  # percent, ImageNet-1K, S12
     paper_note: str = ""  # where that figure stands, or how its setting differs
+    paper_same_size: bool = True  # that figure is of a model of the base's size: their difference says something
     # The cost to have in common with the base whatever is asked of the other rows: macs, params or "" (none).
     match: str = ""
     # A negative control: expected to fail, so its spread over seeds says nothing about the others'.
@@ -53,6 +54,11 @@ class StudyConfig:
                 f"got {', '.join(map(str, self.seeds)) or 'none'}."
             )
 
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Names of the variants that are there to fail: that one of them diverges is its result."""
+        return tuple(variant.name for variant in self.variants if variant.control)
+
 
 def choose_variants(config: StudyConfig, names: tuple[str, ...]) -> tuple[Variant, ...]:
     """The variants of these names, in the study's order.
@@ -65,6 +71,17 @@ def choose_variants(config: StudyConfig, names: tuple[str, ...]) -> tuple[Varian
         if name not in known:
             raise unknown("variant", name, known)
     return tuple(variant for name, variant in known.items() if name in names)
+
+
+def with_epochs(train: TrainConfig, epochs: int) -> TrainConfig:
+    """The recipe with another number of epochs, of which warm-up and cooldown keep their shares."""
+    share = epochs / train.epochs
+    return replace(
+        train,
+        epochs=epochs,
+        warmup_epochs=None if train.warmup_epochs is None else train.warmup_epochs * share,
+        cooldown_epochs=train.cooldown_epochs * share,
+    )
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from metaformer.core.machine import provenance
 from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
 from metaformer.data.source import DataSource
 from metaformer.study.config import StudyConfig, Variant
+from metaformer.study.event import StudyEvent, is_divergence
 from metaformer.study.samples import samples_png
 from metaformer.train.run import Run
 
@@ -38,39 +39,33 @@ def plan(config: StudyConfig) -> list[Run]:
     ]
 
 
-def is_finished(out: Path, run: Run) -> bool:
-    """Whether the run's record is there, and for the same settings.
+def finished_before(out: Path, run: Run) -> StudyEvent | None:
+    """The event of a run whose record is there, for the same settings; None for one that must be done.
 
-    A record of a failed run does not count: the run is tried again.
+    A record of a failed run does not count: the run is tried again. One that diverged would diverge again.
 
     Raises:
         ConfigError: The folder holds a run of this name with other settings.
     """
     folder = run_folder(out, run)
-    if not (folder / RUN_FILE).exists():
-        return False
-    try:
-        record = read_run_record(folder)
-    except DataError:
-        return False
+    record = _record_of(folder)
+    if record is None:
+        return None
     if record.config != to_dict(run):
         raise ConfigError(
             f"{folder} holds a run with other settings ({first_difference(record.config, to_dict(run))}). "
             "Choose another --out, or delete that folder."
         )
-    return record.error is None
+    if not _is_final(record):
+        return None
+    return StudyEvent(kind="skipped", run=run, epoch=run.train.epochs, reason=record.error or "")
 
 
 def adopt(run: Run, source: Path, out: Path) -> bool:
     """Copies a finished run of the same settings from another study's folder; whether there was one."""
     there, here = run_folder(source, run), run_folder(out, run)
-    if here.exists() or not (there / RUN_FILE).is_file():
-        return False
-    try:
-        record = read_run_record(there)
-    except DataError:
-        return False
-    if record.error is not None or record.config != to_dict(run):
+    record = None if here.exists() else _record_of(there)
+    if record is None or not _is_final(record) or record.config != to_dict(run):
         return False
     # Under another name until all is there: half a copy must not look like a run.
     half = here.with_name(f".{here.name}.part")
@@ -80,13 +75,30 @@ def adopt(run: Run, source: Path, out: Path) -> bool:
     return True
 
 
+def _record_of(folder: Path) -> RunRecord | None:
+    """A run's record, where it can be read."""
+    if not (folder / RUN_FILE).is_file():
+        return None
+    try:
+        return read_run_record(folder)
+    except DataError:
+        return None
+
+
+def _is_final(record: RunRecord) -> bool:
+    return record.error is None or is_divergence(record.error)
+
+
 class StudyFolder:
     """Keeps the study's own record up to date."""
 
     def __init__(self, out: Path, study: StudyConfig, data: DataSource, command: str) -> None:
-        self.out, self.study, self.data, self.command = out, study, data, command
+        self.out, self.study, self.data = out, study, data
         old = read_study_record(out) if (out / RUN_FILE).is_file() else None
         self._earlier_s = old.wall_time_s if old else 0.0
+        self._started = old.started if old else None
+        # A study made in parts is made again by all of its commands, in their order.
+        self.command = "\n".join(dict.fromkeys([*(old.command.splitlines() if old else []), command]))
 
     def open(self) -> None:
         """Writes the record, so that a report can be made at any time.
@@ -105,30 +117,31 @@ class StudyFolder:
             self._write(self._earlier_s + seconds)
 
     def _write(self, wall_time_s: float) -> None:
-        study_record(self.study, self.data, self.command, wall_time_s=wall_time_s).write(self.out)
+        record = study_record(self.study, self.data, self.command, wall_time_s=wall_time_s)
+        # The first session began it; the sessions after that only go on.
+        self._started = self._started or record.started
+        replace(record, started=self._started).write(self.out)
 
 
 def extended(chosen: StudyConfig, study: StudyConfig, out: Path) -> StudyConfig:
-    """The chosen part of a study, with every variant and seed that its folder already holds.
+    """The chosen part of a study and its base, with every variant and seed that its folder already holds.
 
     Raises:
         ConfigError: The folder holds something else, or the same study with other settings.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return chosen
-    old = read_study_record(out).config
-    there, here = _shared_settings(old), _shared_settings(to_dict(study))
-    if there != here:
-        raise ConfigError(
-            f"{out} holds a study with other settings ({first_difference(there, here)}). "
-            "Choose another --out, or delete that folder."
-        )
-    names = {variant.name for variant in chosen.variants} | {row["name"] for row in old["variants"]}
-    return replace(
-        chosen,
-        variants=tuple(variant for variant in study.variants if variant.name in names),
-        seeds=tuple(sorted({*chosen.seeds, *old["seeds"]})),
-    )
+    names, seeds = {study.base, *(variant.name for variant in chosen.variants)}, chosen.seeds
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        old = read_study_record(out).config
+        there, here = _shared_settings(old), _shared_settings(to_dict(study))
+        if there != here:
+            raise ConfigError(
+                f"{out} holds a study with other settings ({first_difference(there, here)}). "
+                "Choose another --out, or delete that folder."
+            )
+        names |= {row["name"] for row in old["variants"]}
+        seeds = tuple(sorted({*seeds, *old["seeds"]}))
+    rows = tuple(variant for variant in study.variants if variant.name in names)
+    return replace(chosen, variants=rows, seeds=seeds)
 
 
 def study_record(config: StudyConfig, data: DataSource, command: str, *, wall_time_s: float) -> RunRecord:
@@ -172,6 +185,7 @@ def _variant_labels(variant: Variant) -> dict[str, Any]:
         "change": variant.change,
         "paper_top1": variant.paper_top1,
         "paper_note": variant.paper_note,
+        "paper_same_size": variant.paper_same_size,
         "comparable": not variant.control,
         "control": variant.control,
     }

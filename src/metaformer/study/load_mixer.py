@@ -1,6 +1,7 @@
 """A token mixer that the user names: one of ours, or a class in a file of theirs."""
 
 import ast
+import hashlib
 import importlib
 import re
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metaformer.block.token_mixers import TOKEN_MIXERS, TokenMixerConfig
-from metaformer.core.configs import from_dict, parse_config
+from metaformer.core.configs import format_config, from_dict, parse_config
 from metaformer.core.errors import ConfigError, did_you_mean
 
 FORM = "Write it as module:Class, file.py:Class or a known name, with options as in module:Class(step=2)."
@@ -22,6 +23,7 @@ class NamedMixer:
     name: str  # of folders and records
     title: str
     config: TokenMixerConfig
+    source_sha256: str = ""  # of the file that defines it; "" for a known name, whose source is the package's commit
 
 
 def load_mixer(text: str) -> NamedMixer:
@@ -37,15 +39,24 @@ def load_mixer(text: str) -> NamedMixer:
     if not colon:
         config = parse_config(text, TOKEN_MIXERS)
         name = TOKEN_MIXERS.name_of(type(config)) or text
-        return NamedMixer(name=name, title=name.replace("_", " ").capitalize(), config=config)
+        # The title says which options; the name stays short.
+        options_text = format_config(config, TOKEN_MIXERS).removeprefix(name)
+        title = f"{name.replace('_', ' ').capitalize()} {options_text}".strip()
+        return NamedMixer(name=name, title=title, config=config)
     class_name, options = _call(rest, text)
     cls = _class(_module(place.strip()), class_name, place)
     config = from_dict(cls, options, named=[cls])
     if not callable(getattr(config, "build", None)):
         raise ConfigError(f"{place}:{class_name} has no build(site), which makes the module of a token mixer.")
     title = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", class_name.removesuffix("Config") or class_name)
-    name = title.lower().replace(" ", "_")
-    return NamedMixer(name=f"own_{name}" if name in TOKEN_MIXERS else name, title=title.capitalize(), config=config)
+    if title.lower().replace(" ", "_") in TOKEN_MIXERS:
+        title = f"Own {title}"
+    return NamedMixer(
+        name=title.lower().replace(" ", "_"),
+        title=title.capitalize(),
+        config=config,
+        source_sha256=_sha256(sys.modules.get(cls.__module__)),
+    )
 
 
 def _call(rest: str, text: str) -> tuple[str, dict[str, Any]]:
@@ -80,6 +91,14 @@ def _module(place: str) -> Any:
     # Whatever the user's file does when it is imported.
     except Exception as error:
         raise ConfigError(f"cannot import {name!r}: {type(error).__name__}: {error}") from None
+
+
+def _sha256(module: Any) -> str:
+    """Of a module's file; "" where it has none that can be read."""
+    try:
+        return hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()
+    except (AttributeError, TypeError, OSError):
+        return ""
 
 
 def _class(module: Any, name: str, place: str) -> type:

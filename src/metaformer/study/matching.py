@@ -33,8 +33,8 @@ def matched(study: StudyConfig, measure: str, data: DataSource) -> StudyConfig:
 
     Args:
         study: What to compare.
-        measure: `params` (trained and frozen ones) or `macs` (of one image), for all rows; "" leaves every row as it is
-            but those that ask for a measure themselves, as models of other architectures do.
+        measure: `params` (trained and frozen ones) or `macs` (of one image), for all rows but those that ask for a
+            measure themselves, as models of other architectures do; "" leaves the others as they are.
         data: Decides the image size and the number of classes, which cost too.
 
     Raises:
@@ -46,7 +46,8 @@ def matched(study: StudyConfig, measure: str, data: DataSource) -> StudyConfig:
     (base,) = choose_variants(study, (study.base,))
     rows = []
     for row in study.variants:
-        asked = measure or row.match
+        # What a row asks for comes first: the claim that it is there for rests on that cost.
+        asked = row.match or measure
         rows.append(_matched(row, base.model, costs[asked]) if asked and row is not base else row)
     return replace(study, variants=tuple(rows))
 

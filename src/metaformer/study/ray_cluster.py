@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,17 @@ import torch
 from metaformer.core.atomic_write import atomic_path
 from metaformer.core.errors import ConfigError, MissingExtraError
 from metaformer.core.run_record import RUN_FILE
-from metaformer.study.event import StudyEvent
+from metaformer.study.event import StudyEvent, reason_of
 from metaformer.study.folder import run_folder
-from metaformer.study.worker import perform_run, write_failure
+from metaformer.study.worker import EXECUTION, perform_run, write_failure
+from metaformer.train.execution import Execution
 from metaformer.train.run import Run
 
 # A run whose machine was lost is tried again elsewhere, so many times in all.
 MOST_TRIES = 3
 ANSWER_S = 10.0  # how long a cluster may take to answer
+CHECKPOINTS = "*.pt"  # what a run needs to go on; with the best weights so far, where the recipe keeps those
+Files = dict[str, bytes]  # name -> content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +36,14 @@ class RayCluster:
     """As many runs at once as the cluster has GPUs, or cores where it has none, each on one of them.
 
     A machine needs this package and the data, under the same name; it needs no shared disk: a run's files come back
-    through Ray, and are written here, whole, once. A run whose machine is lost starts anew on another.
+    through Ray, and are written here, whole. Checkpoints come after epochs, as often as `execution` saves by the clock:
+    a run whose machine is lost, or that was broken off before, goes on from the last that came.
     """
 
     address: str  # of the cluster this machine belongs to, as in host:6379, or auto; local starts one here
     num_workers: int | None = None  # runs at once; None: one a GPU of the cluster, or a core
     num_gpus: float | None = None  # of a run; None: one where the cluster has any
+    execution: Execution = EXECUTION  # of every run
 
     def __post_init__(self) -> None:
         if self.num_workers is not None and self.num_workers < 1:
@@ -66,18 +72,18 @@ class RayCluster:
                 room = (self.num_workers or _capacity(ray, num_gpus)) - len(under_way)
                 for _ in range(min(room, len(waiting))):
                     job = waiting.popleft()
-                    under_way[task.remote(job.run, command)] = job
+                    saved = _files(run_folder(out, job.run), CHECKPOINTS)
+                    under_way[task.remote(job.run, command, self.execution, saved)] = job
                     if job.num_tries == 0:
                         yield StudyEvent(kind="started", run=job.run)
                     job.num_tries += 1
                 ready, _ = ray.wait(list(under_way), num_returns=1, timeout=1.0, fetch_local=False)
                 for stream in ready:
-                    event = _next_event(ray, stream, under_way[stream], out, command)
-                    if event is None:
-                        waiting.append(under_way.pop(stream))
-                        continue
-                    if event.kind in ("finished", "failed"):
-                        del under_way[stream]
+                    event = _next_event(ray, stream, under_way[stream], out=out, command=command)
+                    if event.kind != "epoch":
+                        job = under_way.pop(stream)
+                    if event.kind == "lost":
+                        waiting.append(job)
                     yield event
         finally:
             for stream in under_way:
@@ -136,50 +142,72 @@ def _no_answer(address: str, error: Exception) -> ConfigError:
     return ConfigError(f"no Ray cluster answers at {address!r}: {reason}. Start one with: ray start --head")
 
 
-def _remote_run(run: Run, command: str) -> Iterator[dict[str, Any]]:
-    """On a machine of the cluster: news of each epoch, then the files."""
+def _remote_run(run: Run, command: str, execution: Execution, saved: Files) -> Iterator[dict[str, Any]]:
+    """On a machine of the cluster: news of each epoch, with checkpoints now and then, and at last the files."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="metaformer-") as place:
         folder = Path(place)
-        clock = time.perf_counter()
+        sent = clock = time.perf_counter()
         try:
-            yield from perform_run(run, folder, command=command)
+            _write(saved, folder)
+            for news in perform_run(run, folder, command=command, execution=execution):
+                is_due = time.perf_counter() - sent > 60 * execution.checkpoint_minutes
+                yield news | ({"saved": _files(folder, CHECKPOINTS)} if is_due else {})
+                sent = time.perf_counter() if is_due else sent
         except Exception as error:
-            yield {
-                "kind": "failed",
-                "reason": f"{type(error).__name__}: {error}",
-                "seconds": time.perf_counter() - clock,
-            }
+            yield {"kind": "failed", "reason": reason_of(error), "seconds": time.perf_counter() - clock}
             return
-        yield {"kind": "finished", "files": {path.name: path.read_bytes() for path in folder.iterdir()}}
+        yield {"kind": "finished", "files": _files(folder, "*")}
 
 
-def _next_event(ray: Any, stream: Any, job: _Job, out: Path, command: str) -> StudyEvent | None:
-    """What a run says next; None for a run that must be tried again."""
+def _next_event(ray: Any, stream: Any, job: _Job, *, out: Path, command: str) -> StudyEvent:
+    """What a run says next; "lost" for one that must be tried again."""
     try:
         news = ray.get(next(stream))
     except StopIteration:
-        return _failed(job, out, command, "the run ended without a word", time.perf_counter() - job.started)
+        news = {"kind": "failed", "reason": "the run ended without a word"}
     # A machine that was lost, or a process on it.
     except ray.exceptions.RayError as error:
+        reason = str(error).splitlines()[0]
         if job.num_tries < MOST_TRIES:
-            return None
-        reason = f"lost {MOST_TRIES} times; the last time: {str(error).splitlines()[0]}"
-        return _failed(job, out, command, reason, time.perf_counter() - job.started)
-    if news["kind"] == "failed":
-        return _failed(job, out, command, news["reason"], news["seconds"])
+            return StudyEvent(kind="lost", run=job.run, reason=reason)
+        news = {"kind": "failed", "reason": f"lost {MOST_TRIES} times; the last time: {reason}"}
+    folder = run_folder(out, job.run)
+    if news["kind"] == "epoch" and (saved := news.pop("saved", None)):
+        # Without it the run goes on all the same.
+        with suppress(OSError):
+            _write(saved, folder)
+            _remove_checkpoints(folder, but=saved)
     if news["kind"] == "finished":
-        _write(news["files"], run_folder(out, job.run))
-        return StudyEvent(kind="finished", run=job.run)
+        news = _arrived(news["files"], folder)
+    if news["kind"] == "failed":
+        seconds = news.pop("seconds", time.perf_counter() - job.started)
+        # The reason may be that nothing can be written.
+        with suppress(OSError):
+            write_failure(job.run, out, command, reason=news["reason"], wall_time_s=seconds)
     return StudyEvent(run=job.run, **news)
 
 
-def _failed(job: _Job, out: Path, command: str, reason: str, seconds: float) -> StudyEvent:
-    write_failure(job.run, out, command, reason=reason, wall_time_s=seconds)
-    return StudyEvent(kind="failed", run=job.run, reason=reason)
+def _arrived(files: Files, folder: Path) -> dict[str, Any]:
+    try:
+        _write(files, folder)
+        _remove_checkpoints(folder, but={})
+    except OSError as error:
+        return {"kind": "failed", "reason": f"the result cannot be written into {folder}: {error.strerror or error}"}
+    return {"kind": "finished"}
 
 
-def _write(files: dict[str, bytes], folder: Path) -> None:
+def _files(folder: Path, pattern: str) -> Files:
+    return {path.name: path.read_bytes() for path in folder.glob(pattern) if path.is_file()}
+
+
+def _remove_checkpoints(folder: Path, *, but: Files) -> None:
+    for path in folder.glob(CHECKPOINTS):
+        if path.name not in but:
+            path.unlink(missing_ok=True)
+
+
+def _write(files: Files, folder: Path) -> None:
     """The record comes last: where it is, the run is finished."""
     for name in sorted(files, key=lambda name: name == RUN_FILE):
         with atomic_path(folder / name) as temporary:

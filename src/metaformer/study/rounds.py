@@ -48,8 +48,8 @@ class Share:
 
     @property
     def value(self) -> float | None:
-        """Between 0 and 1; None where work went on elsewhere, on a GPU."""
-        if self.wall_s <= 0 or torch.cuda.is_available():
+        """Between 0 and 1; None before anything was measured."""
+        if self.wall_s <= 0:
             return None
         return min(1.0, self.cpu_s / self.wall_s)
 

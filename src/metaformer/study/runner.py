@@ -5,13 +5,15 @@ from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
+from metaformer.core.errors import unknown
 from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
 from metaformer.study.config import StudyConfig, choose_variants
 from metaformer.study.event import Executor, StudyEvent
-from metaformer.study.folder import StudyFolder, adopt, extended, is_finished, plan
+from metaformer.study.folder import StudyFolder, adopt, extended, finished_before, plan
 from metaformer.study.local_processes import LocalProcesses
 from metaformer.train.optimizer import check_optimizer
+from metaformer.train.run import Run
 
 
 def run_study(
@@ -32,7 +34,7 @@ def run_study(
         out: Its folder; what is finished there stays.
         command: The command that repeats it, for the records.
         variants: Names of the variants to run; none means all.
-        num_workers: Runs side by side on this machine; None means one a core. Threads are divided among them.
+        num_workers: Runs side by side on this machine; None: one a GPU, or a core where there is none.
         executor: Who performs the runs, where that is not this machine alone.
         adopt_from: The folder of another study, whose finished runs of the same settings are taken over.
         data: The study's data, where the caller has opened them already.
@@ -42,17 +44,37 @@ def run_study(
     """
     executor = executor or LocalProcesses(num_workers=num_workers)
     chosen = replace(study, variants=choose_variants(study, variants)) if variants else study
-    for variant in chosen.variants:
-        check_optimizer(variant.train or study.train)
+    _check(study, chosen)
     data = data or open_data(study.data, study.preparation)
     folder = StudyFolder(out, extended(chosen, study, out), data, command)
     runs = plan(chosen)
-    finished = [run for run in runs if is_finished(out, run)]
-    folder.open()
-    finished += [run for run in runs if run not in finished and adopt_from and adopt(run, adopt_from, out)]
-    yield from (StudyEvent(kind="skipped", run=run, epoch=run.train.epochs) for run in finished)
+    before = _open(folder, runs, adopt_from)
+    yield from (event for event in before if event)
     started = time.perf_counter()
     try:
-        yield from executor.perform([run for run in runs if run not in finished], out, command=command)
+        left = [run for event, run in zip(before, runs, strict=True) if not event]
+        yield from executor.perform(left, out, command=command)
     finally:
         folder.close(time.perf_counter() - started)
+
+
+def _check(study: StudyConfig, chosen: StudyConfig) -> None:
+    """Refuses what would only show after the training."""
+    names = [variant.name for variant in study.variants]
+    if study.base not in names:
+        raise unknown("StudyConfig.base", study.base, names)
+    for variant in chosen.variants:
+        check_optimizer(variant.train or study.train)
+
+
+def _open(folder: StudyFolder, runs: list[Run], adopt_from: Path | None) -> list[StudyEvent | None]:
+    """The event of each run that is finished; writes nothing before all that is there has been checked."""
+    before = [finished_before(folder.out, run) for run in runs]
+    folder.open()
+    if adopt_from is None:
+        return before
+    return [event or _adopted(run, adopt_from, folder.out) for event, run in zip(before, runs, strict=True)]
+
+
+def _adopted(run: Run, source: Path, out: Path) -> StudyEvent | None:
+    return finished_before(out, run) if adopt(run, source, out) else None

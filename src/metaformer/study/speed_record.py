@@ -55,7 +55,7 @@ def measure_speed(
         return
     clock = time.perf_counter()
     subjects = _subjects(study.variants, data, config)
-    times: dict[str, list[float]] = {name: [] for name, _, _ in subjects}
+    times: dict[str, list[float]] = {subject.name: [] for subject in subjects}
     share = Share()
     for number, by_name in rounds(folder, asked, config.num_rounds, partial(_round, subjects, config)):
         for name, timed in by_name.items():
@@ -74,10 +74,7 @@ def measure_speed(
             "batch_size": config.batch_size,
             "num_threads": 1,
             "cpu_share": share.value,
-            "variants": [
-                {"name": name, "latency_ms": _spread(times[name]), "memory_mib": inference_memory_mib(module, x)}
-                for name, module, x in subjects
-            ],
+            "variants": [_measured(subject, times[subject.name]) for subject in subjects],
         },
         **provenance(),
         wall_time_s=seconds,
@@ -85,9 +82,14 @@ def measure_speed(
     clear_rounds(folder)
 
 
-def _subjects(
-    variants: Sequence[Variant], data: DataSource, config: SpeedConfig
-) -> list[tuple[str, nn.Module, Tensor]]:
+@dataclass(frozen=True, kw_only=True)
+class _Subject:
+    name: str
+    model: nn.Module
+    x: Tensor
+
+
+def _subjects(variants: Sequence[Variant], data: DataSource, config: SpeedConfig) -> list[_Subject]:
     x = torch.randn(config.batch_size, data.facts.in_chans, *data.facts.image_size)
     found = []
     for variant in variants:
@@ -95,13 +97,17 @@ def _subjects(
             model = build_model(fit_to_data(variant.model, data)).eval()
         except ConfigError:
             continue
-        found.append((variant.name, model, x))
+        found.append(_Subject(name=variant.name, model=model, x=x))
     return found
 
 
-def _round(subjects: Sequence[tuple[str, nn.Module, Tensor]], config: SpeedConfig) -> dict[str, dict[str, float]]:
-    return {name: asdict(time_calls(module, x, seconds=config.seconds)) for name, module, x in subjects}
+def _round(subjects: Sequence[_Subject], config: SpeedConfig) -> dict[str, dict[str, float]]:
+    return {one.name: asdict(time_calls(one.model, one.x, seconds=config.seconds)) for one in subjects}
 
 
-def _spread(times: Sequence[float]) -> dict[str, float]:
-    return {"median": median(times), "low": min(times), "high": max(times)}
+def _measured(subject: _Subject, times: Sequence[float]) -> dict[str, Any]:
+    return {
+        "name": subject.name,
+        "latency_ms": {"median": median(times), "low": min(times), "high": max(times)},
+        "memory_mib": inference_memory_mib(subject.model, subject.x),
+    }

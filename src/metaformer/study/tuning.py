@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from metaformer.core.configs import to_dict
+from metaformer.core.difference import first_difference
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.machine import provenance
-from metaformer.core.run_record import Metric, RunRecord, read_run_record
-from metaformer.study.config import StudyConfig, Variant
+from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
+from metaformer.study.config import StudyConfig, Variant, choose_variants, with_epochs
 from metaformer.study.event import Executor, StudyEvent
-from metaformer.study.folder import is_finished, plan, run_folder
+from metaformer.study.folder import finished_before, plan, run_folder
 from metaformer.train.config import TrainConfig
 from metaformer.train.run import Run
 
@@ -41,15 +42,7 @@ class TuneConfig:
     def recipe(self, train: TrainConfig, factor: float) -> TrainConfig:
         """The recipe with another rate, and fewer epochs."""
         epochs = max(1, round(train.epochs * self.epochs_share))
-        share = epochs / train.epochs
-        warmup = None if train.warmup_epochs is None else train.warmup_epochs * share
-        return replace(
-            train,
-            lr=train.lr * factor,
-            epochs=epochs,
-            warmup_epochs=warmup,
-            cooldown_epochs=train.cooldown_epochs * share,
-        )
+        return with_epochs(replace(train, lr=train.lr * factor), epochs)
 
 
 def tuning_runs(study: StudyConfig, tune: TuneConfig) -> dict[str, dict[float, Run]]:
@@ -60,57 +53,96 @@ def tuning_runs(study: StudyConfig, tune: TuneConfig) -> dict[str, dict[float, R
     """
     if TUNING_SEED in study.seeds:
         raise ConfigError(f"seeds must leave out {TUNING_SEED}, which rates are chosen with; take another.")
+    factors = sorted(tune.factors)
     return {
-        variant.name: {factor: _run(study, variant, tune, factor) for factor in sorted(tune.factors)}
+        variant.name: {
+            factor: _run(study, variant, tune.recipe(variant.train or study.train, factor)) for factor in factors
+        }
         for variant in study.variants
     }
 
 
-def _run(study: StudyConfig, variant: Variant, tune: TuneConfig, factor: float) -> Run:
-    train = tune.recipe(variant.train or study.train, factor)
+def _run(study: StudyConfig, variant: Variant, train: TrainConfig) -> Run:
     (run,) = plan(replace(study, variants=(replace(variant, train=train),), seeds=(TUNING_SEED,)))
     return replace(run, name=f"{variant.name}-lr{train.lr:.4g}")
 
 
 def tune_study(
-    study: StudyConfig, tune: TuneConfig, *, out: Path, command: str, executor: Executor
+    study: StudyConfig,
+    tune: TuneConfig,
+    *,
+    variants: tuple[str, ...] = (),
+    out: Path,
+    command: str,
+    executor: Executor,
 ) -> Generator[StudyEvent, None, None]:
     """Tries every rate with every variant, and records what came out; resumable as a study is.
 
+    Args:
+        study: The study, with all its variants.
+        tune: The grid.
+        variants: Names of the variants to tune; none means all. What was found for others before stays.
+        out: Folder of the study.
+        command: The command that does it again, for the records.
+        executor: Who performs the runs.
+
     Raises:
         ConfigError: The folder holds tuning runs with other settings.
+        DataError: Its record of the tuning cannot be read.
     """
-    grid = tuning_runs(study, tune)
-    runs = [run for by_factor in grid.values() for run in by_factor.values()]
+    chosen = replace(study, variants=choose_variants(study, variants)) if variants else study
+    grid = tuning_runs(chosen, tune)
     folder = out / TUNING
-    finished = [run for run in runs if is_finished(folder, run)]
-    yield from (StudyEvent(kind="skipped", run=run, epoch=run.train.epochs) for run in finished)
+    old = _earlier(study, folder)
+    runs = [run for by_factor in grid.values() for run in by_factor.values()]
+    before = [finished_before(folder, run) for run in runs]
+    yield from (event for event in before if event)
     started = time.perf_counter()
-    yield from executor.perform([run for run in runs if run not in finished], folder, command=command)
-    _record(study, tune, folder, command, seconds=time.perf_counter() - started)
+    left = [run for event, run in zip(before, runs, strict=True) if not event]
+    yield from executor.perform(left, folder, command=command)
+    seconds = time.perf_counter() - started
+    found = {row.name: _choice(row, study, by_factor=grid[row.name], folder=folder) for row in chosen.variants}
+    rows = _rows(old) | found
+    _record(study, tune, rows, command=command, seconds=seconds).write(folder)
 
 
-def _record(study: StudyConfig, tune: TuneConfig, folder: Path, command: str, *, seconds: float) -> None:
-    rows = [_choice(variant, study, by_factor, folder) for variant, by_factor in _by_variant(study, tune)]
-    RunRecord(
+def _earlier(study: StudyConfig, folder: Path) -> RunRecord | None:
+    if not (folder / RUN_FILE).is_file():
+        return None
+    record = read_run_record(folder)
+    there, here = record.config.get("train"), to_dict(study.train)
+    if there != here:
+        raise ConfigError(
+            f"{folder} holds a tuning with other settings ({first_difference(there, here, 'train')}). "
+            "Choose another --out, or delete that folder."
+        )
+    return record
+
+
+def _rows(record: RunRecord | None) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in record.labels["variants"]} if record else {}
+
+
+def _record(
+    study: StudyConfig, tune: TuneConfig, rows: Mapping[str, dict[str, Any]], *, command: str, seconds: float
+) -> RunRecord:
+    return RunRecord(
         kind="tuning",
         name=study.name,
         command=command,
         config={"tune": to_dict(tune), "train": to_dict(study.train)},
         seed=TUNING_SEED,
         metrics={"wall_time": Metric(value=seconds, unit="s")},
-        labels={"split": "validation", "variants": rows},
+        labels={
+            "split": "validation",
+            "variants": [rows[variant.name] for variant in study.variants if variant.name in rows],
+        },
         **provenance(),
         wall_time_s=seconds,
-    ).write(folder)
+    )
 
 
-def _by_variant(study: StudyConfig, tune: TuneConfig) -> list[tuple[Variant, dict[float, Run]]]:
-    grid = tuning_runs(study, tune)
-    return [(variant, grid[variant.name]) for variant in study.variants]
-
-
-def _choice(variant: Variant, study: StudyConfig, by_factor: Mapping[float, Run], folder: Path) -> dict[str, Any]:
+def _choice(variant: Variant, study: StudyConfig, *, by_factor: Mapping[float, Run], folder: Path) -> dict[str, Any]:
     """The rate with the best validation accuracy; of equals the lower loss, then the one nearest to the recipe's."""
     tried = {factor: _outcome(run, folder) for factor, run in by_factor.items()}
     good = {factor: outcome for factor, outcome in tried.items() if outcome is not None}
@@ -122,6 +154,8 @@ def _choice(variant: Variant, study: StudyConfig, by_factor: Mapping[float, Run]
         "recipe_lr": recipe_lr,
         "lr": recipe_lr * best,
         "rates": [run.train.lr for run in by_factor.values()],
+        # Rows of one record may come from grids of several commands.
+        "epochs": [run.train.epochs for run in by_factor.values()],
         "validation_accuracy": [outcome[0] if outcome else None for outcome in tried.values()],
         # Beyond the grid there may be a better one.
         "at_edge": best in ends and len(by_factor) > 1 and bool(good),

@@ -1,10 +1,17 @@
 """One run in a process of its own, so that a crash stays there."""
 
+import multiprocessing
+import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -16,6 +23,7 @@ from metaformer.core.run_record import Metric, RunRecord
 from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
 from metaformer.models.timm_model import build_model
+from metaformer.study.event import reason_of
 from metaformer.study.folder import run_folder
 from metaformer.train.execution import Execution
 from metaformer.train.loop import EpochResult
@@ -25,32 +33,69 @@ from metaformer.train.run import Run, fit_to_data, perform
 PRELOAD = [__name__, "lightning_fabric", "sklearn.datasets", "timm.optim", "timm.scheduler"]
 # A study keeps what its report needs: no log of steps, no second set of weights.
 EXECUTION = Execution(keep_checkpoints=1, save_best=False, loggers=())
+LEAVING_S = 2.0  # that a process which is asked to end may take
 
 
-def work(run: Run, out: Path, num_threads: int, command: str, progress: Connection) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A run, and what its process needs to carry it out."""
+
+    run: Run
+    out: Path  # folder of the study
+    command: str
+    execution: Execution
+    num_threads: int
+    gpu: str | None = None  # the one that the process sees, as CUDA_VISIBLE_DEVICES names it; None: as it is
+
+
+def work(task: Task, progress: Connection) -> None:
     """Performs a run; tells of every epoch and, if it fails, why."""
     # Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(num_threads)
+    # An exit, not a death: the processes that read this one's images end with it.
+    signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if task.gpu is not None:
+        # Before anything asks for a GPU, the only one that there is becomes this one.
+        os.environ["CUDA_VISIBLE_DEVICES"] = task.gpu
+    torch.set_num_threads(task.num_threads)
     clock = time.perf_counter()
+    folder = run_folder(task.out, task.run)
     try:
-        for news in perform_run(run, run_folder(out, run), command=command):
+        for news in perform_run(task.run, folder, command=task.command, execution=task.execution):
             progress.send(news)
         progress.send({"kind": "finished"})
     except (BrokenPipeError, ConnectionResetError):
         # Nobody listens any more: the study was stopped. What is saved is saved.
         return
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        write_failure(run, out, command, reason=reason, wall_time_s=time.perf_counter() - clock)
+        reason, seconds = reason_of(error), time.perf_counter() - clock
+        # The reason may be that nothing can be written.
+        with suppress(OSError):
+            write_failure(task.run, task.out, task.command, reason=reason, wall_time_s=seconds)
         progress.send({"kind": "failed", "reason": reason})
 
 
-def perform_run(run: Run, folder: Path, *, command: str) -> Iterator[dict[str, Any]]:
+def _leave(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that it works for ends, however that happens."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(LEAVING_S)
+    os._exit(1)
+
+
+def perform_run(run: Run, folder: Path, *, command: str, execution: Execution) -> Iterator[dict[str, Any]]:
     """Performs a run; yields what is known after each epoch."""
-    data = open_data(run.data, run.preparation)
+    data = open_data(run.data, run.preparation, num_workers=execution.num_workers)
     costs = measure_costs(run, data)
-    for result in perform(run, data, folder, command=command, costs=costs, execution=EXECUTION):
+    for result in perform(run, data, folder, command=command, costs=costs, execution=execution):
         if isinstance(result, EpochResult):
             yield {"kind": "epoch", "epoch": result.epoch} | _last(result.history)
 
