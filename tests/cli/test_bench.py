@@ -42,6 +42,7 @@ def test_it_prints_and_records(capsys, tmp_path):
     assert re.search(r"^cost exponent in tokens, 64 to 96 px: -?[\d.]+", text, re.M)
     record = read_run_record(out)
     assert record.config["batch_sizes"] == [1, 2]
+    assert record.command.startswith("metaformer bench poolformer_s12 --batch-sizes 1 2 --image-size 64 --dtypes fp32")
     assert "inference/batch 2/64 px/float32/timm, eager/time" in record.metrics
     assert "training/batch 1/64 px/float32/ours, for_training/peak_memory" in record.metrics
 
@@ -51,6 +52,8 @@ def test_requests_that_cannot_work():
         bench(peers=("timm eager",))
     with pytest.raises(ConfigError, match="--batch-sizes must be at least 1"):
         bench(batch_sizes=(0,))
+    with pytest.raises(ConfigError, match="--batch-sizes must be at least 1"):
+        bench(batch_sizes=())
     with pytest.raises(ConfigError, match="--scaling needs at least two sizes"):
         bench(scaling=(128,))
     with pytest.raises(ConfigError, match="--rounds must be at least 3"):

@@ -23,6 +23,10 @@ def options(command):
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
         if parameter.name == "train":
             yield from (f"--train.{field.name.replace('_', '-')}" for field in dataclasses.fields(TrainConfig))
+        elif dataclasses.is_dataclass(base := getattr(parameter.annotation, "__origin__", None)):
+            # All options of the command in one value; those that are configs themselves have fields of their own.
+            fields = [field for field in dataclasses.fields(base) if not dataclasses.is_dataclass(field.type)]
+            yield from (f"--{field.name.replace('_', '-')}" for field in fields)
         elif typing.get_origin(parameter.annotation) is typing.Annotated:
             yield from (part.metavar for part in parameter.annotation.__metadata__ if hasattr(part, "metavar"))
         else:

@@ -18,6 +18,7 @@ from metaformer.fast.plain import PlainBackend, sliced_pool_mix
 from metaformer.fast.stage import FoldedStage, folded
 from metaformer.fast.steps import UnfoldedMixerStep, UnfoldedMLPStep
 from metaformer.models.config import DOWNSAMPLING, STEM
+from metaformer.models.create import create_model
 from metaformer.models.metaformer import MetaFormer
 from metaformer.ops.native.library import library_or_reason
 from metaformer.ops.pool_mix import pool_mix
@@ -144,8 +145,8 @@ def test_a_mixer_or_activation_of_the_users_is_kept_as_it_is(small, images, back
 
 
 def test_norms_and_activations_that_we_do_not_know_are_not_folded():
-    assert fold_norm(nn.GroupNorm(2, 4), 4) is None
-    assert fold_norm(nn.BatchNorm2d(4, track_running_stats=False), 4) is None
+    assert fold_norm(nn.GroupNorm(2, 4), torch.ones(4)) is None
+    assert fold_norm(nn.BatchNorm2d(4, track_running_stats=False), torch.ones(4)) is None
     assert fold_activation(nn.GELU(approximate="tanh")) is None
     assert fold_activation(nn.Tanh()) is None
 
@@ -198,3 +199,11 @@ def test_a_folded_model_can_be_compiled(small, images, name):
     with torch.no_grad():
         compiled = torch.compile(copy)
         torch.testing.assert_close(compiled(images), copy(images), rtol=1e-4, atol=1e-5)
+
+
+def test_what_folding_makes_lies_where_the_weights_are():
+    like = torch.ones(4, device="meta")
+    assert fold_norm(nn.Identity(), like).weight.device.type == "meta"
+    model = create_model("poolformer_s12", num_classes=2).to("meta").eval()
+    made = folded(model, PlainBackend(torch.float32, sliced_pooling=False))
+    assert {buffer.device.type for buffer in made.buffers()} == {"meta"}

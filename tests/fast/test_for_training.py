@@ -167,3 +167,22 @@ def test_a_block_that_somebody_changed_is_theirs(small):
     for_training(model)
     assert type(model.stages[0].blocks[0]) is Their
     assert type(model.stages[1].blocks[0]) is FusedBlock
+
+
+def test_under_autocast_a_branch_of_1e_5_is_not_rounded_away(small, images):
+    config = replace(small, residuals=(ResidualConfig(layer_scale_init=1e-5),))
+    model = MetaFormer(config)
+    block = for_training(model).stages[0].blocks[0]
+    x = torch.randn(2, small.dims[0], 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = block(x.bfloat16())
+    assert y.dtype == torch.float32
+    assert (y - x.bfloat16()).abs().mean() > 1e-6
+
+
+def test_a_second_derivative_is_refused_not_wrong(small, images):
+    model = for_training(MetaFormer(small))
+    weight = next(parameter for parameter in model.stages[0].blocks.parameters() if parameter.ndim == 4)
+    (gradient,) = torch.autograd.grad(model(images).square().sum(), weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

@@ -2,7 +2,6 @@
 
 import contextlib
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -69,6 +68,16 @@ def bench(
     console.print(f"{name}, {cost.macs / 1e9:.2f} GMACs, {threads} threads", markup=False)
     if peak is not None:
         console.print(f"multiply-add peak {peak:.0f} GFLOP/s in fp32: {2 * cost.macs / peak / 1e6:.2f} ms an image")
+    settings: dict[str, Any] = {
+        "batch_sizes": list(batch_sizes),
+        "image_size": image_size,
+        "dtypes": list(dtypes),
+        "training_batch_size": training_batch_size,
+        "scaling": list(scaling),
+        "peers": list(peers),
+        "rounds": rounds,
+        "minutes": minutes,
+    }
     contests, steps = [], []
     common: Any = {"image_size": image_size, "rounds": rounds, "budget_s": 60 * minutes}
     for dtype in dtypes:
@@ -98,14 +107,24 @@ def bench(
         training=steps,
         scaling=growth,
         peak_gflops=peak,
-        settings={"batch_sizes": list(batch_sizes), "dtypes": list(dtypes), "peers": list(peers), "rounds": rounds},
-        command=shlex.join(["metaformer", *sys.argv[1:]]),
+        settings=settings,
+        command=_command(name, settings),
         started=started,
         wall_time_s=time.perf_counter() - clock,
     )
     console.print(f"\nwrote {path}", markup=False)
     console.print(f"page: {write_bench_page(out).resolve()}", markup=False)
     return 0
+
+
+def _command(name: str, settings: dict[str, Any]) -> str:
+    """What measures it again, from the command line, whoever called `bench`."""
+    words = ["metaformer", "bench", name]
+    for key, value in settings.items():
+        values = value if isinstance(value, list) else [value]
+        if value is not None and (values or key == "batch_sizes"):
+            words += [f"--{key.replace('_', '-')}", *map(str, values)]
+    return shlex.join(words)
 
 
 @contextlib.contextmanager

@@ -77,11 +77,21 @@ class FoldedConvolution:
     post_eps: float = 1e-5
 
 
-def fold_norm(norm: nn.Module, dim: int) -> FoldedNorm | None:
-    """A norm of ours or a batch norm, for evaluation; None for one that we do not know."""
+def no_norm(like: Tensor) -> FoldedNorm:
+    """A norm that does nothing, where a tensor with one number a channel is."""
+    return FoldedNorm(kind="none", eps=0.0, weight=torch.ones_like(like), bias=torch.zeros_like(like))
+
+
+def fold_norm(norm: nn.Module, like: Tensor) -> FoldedNorm | None:
+    """A norm of ours or a batch norm, for evaluation; None for one that we do not know.
+
+    Args:
+        norm: The module.
+        like: A tensor with one number a channel, where the weights are.
+    """
     match norm:
         case nn.Identity():
-            return FoldedNorm(kind="none", eps=0.0, weight=torch.ones(dim), bias=torch.zeros(dim))
+            return no_norm(like.detach())
         case ModifiedLayerNorm() | LayerNorm():
             kind = "sample" if isinstance(norm, ModifiedLayerNorm) else "token"
             weight = norm.weight.detach()

@@ -1,5 +1,6 @@
 """The same model to train, with less memory and time: fused sub-blocks on the same parameters."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -59,6 +60,7 @@ class FusedBlock(MetaFormerBlock):
         norm, mixer, residual = self.norm1, self.token_mixer, self.residual1
         assert isinstance(norm, ModifiedLayerNorm)
         assert isinstance(mixer, Pooling)
+        x = _as_wide_as(norm.weight, x)
         return trained_norm_pool(
             x,
             norm.weight if residual.layer_scale is None else norm.weight * residual.layer_scale,
@@ -74,6 +76,7 @@ class FusedBlock(MetaFormerBlock):
         assert isinstance(norm, ModifiedLayerNorm)
         assert isinstance(mlp, ChannelMLP)
         assert isinstance(residual, Residual)
+        x = _as_wide_as(norm.weight, x)
         activation = activation_name(mlp.activation)
         assert activation is not None
         first, second = mlp.fc1.weight.flatten(1), mlp.fc2.weight.flatten(1)
@@ -118,6 +121,11 @@ def _fuses_mlp(block: MetaFormerBlock) -> bool:
         and mlp.dropout.p == 0
         and activation_name(mlp.activation) is not None
     )
+
+
+def _as_wide_as(weight: Tensor, x: Tensor) -> Tensor:
+    """Features as they leave a plain block under autocast: a branch of 1e-5 would vanish in bfloat16's rounding."""
+    return x.to(torch.promote_types(x.dtype, weight.dtype))
 
 
 def _factor(residual: Residual, x: Tensor) -> Tensor | None:

@@ -3,7 +3,6 @@
 import copy
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from metaformer.block.channel_mlp import ChannelMLP
@@ -15,7 +14,7 @@ from metaformer.block.token_mixers.pooling import Pooling
 from metaformer.block.token_mixers.separable_conv import SeparableConv
 from metaformer.fast.fold import (
     FoldedActivation,
-    FoldedNorm,
+    as_matrix,
     bias_of,
     fold_activation,
     fold_convolution,
@@ -25,6 +24,7 @@ from metaformer.fast.fold import (
     fold_norm,
     fold_pooling,
     layer_scale_of,
+    no_norm,
     res_scale_of,
 )
 from metaformer.fast.steps import (
@@ -111,15 +111,15 @@ def _fold_block(block: MetaFormerBlock, backend: Backend, want_moments: bool) ->
 def _fold_mlp(block: MetaFormerBlock, backend: Backend, want_moments: bool) -> nn.Module:
     assert isinstance(block.channel_mlp, ChannelMLP)
     assert isinstance(block.residual2, Residual)
-    norm = fold_norm(block.norm2, block.channel_mlp.fc1.in_channels)
+    norm = fold_norm(block.norm2, as_matrix(block.channel_mlp.fc1.weight)[0])
     mlp = fold_mlp(norm, block.channel_mlp, block.residual2) if norm else None
     return backend.mlp(mlp, want_moments) if mlp else UnfoldedMLPStep(block)
 
 
 def _fold_mixer(block: MetaFormerBlock, backend: Backend, want_moments: bool) -> nn.Module:
     mixer, residual = block.token_mixer, block.residual1
-    dim = _dim(block)
-    norm = fold_norm(block.norm1, dim) if dim else None
+    like = _like(block)
+    norm = None if like is None else fold_norm(block.norm1, like)
     if norm is None or not residual.skip:
         return UnfoldedMixerStep(block)
     match mixer:
@@ -153,13 +153,13 @@ def _is_depthwise(layer: nn.Conv2d) -> bool:
     return square and plain and layer.groups == layer.in_channels == layer.out_channels
 
 
-def _dim(block: MetaFormerBlock) -> int:
-    """Channels, from whichever part has a parameter for each; 0 if none has: then there is nothing to fold."""
+def _like(block: MetaFormerBlock) -> Tensor | None:
+    """One number a channel, from whichever part has a parameter for each; None if none has: nothing is to fold then."""
     for part in (block.norm1, block.residual1, block.norm2):
         parameter = next(part.parameters(), None)
         if parameter is not None:
-            return parameter.numel()
-    return block.channel_mlp.fc1.in_channels if isinstance(block.channel_mlp, ChannelMLP) else 0
+            return parameter
+    return as_matrix(block.channel_mlp.fc1.weight)[0] if isinstance(block.channel_mlp, ChannelMLP) else None
 
 
 def _fold_patch_embedding(
@@ -167,12 +167,12 @@ def _fold_patch_embedding(
 ) -> PatchEmbeddingStep:
     conv, pre_norm, post_norm = patch_embed.conv, patch_embed.pre_norm, patch_embed.post_norm
     assert isinstance(conv, nn.Conv2d)
-    before = fold_norm(pre_norm, conv.in_channels)
+    like = conv.weight.detach()[0, :, 0, 0]
+    before = fold_norm(pre_norm, like)
     # Zeros surround the normalised features: what the norm adds is missing there, and does not fold.
-    if before is None or (before.bias.any() and conv.padding != (0, 0)):
-        before = FoldedNorm(
-            kind="none", eps=0.0, weight=torch.ones(conv.in_channels), bias=torch.zeros(conv.in_channels)
-        )
+    is_inside = conv.padding != (0, 0) and not isinstance(pre_norm, nn.Identity)
+    if before is None or (is_inside and before.bias.any()):
+        before = no_norm(like)
     else:
         pre_norm = nn.Identity()
     convolution = fold_convolution(before, conv)

@@ -13,7 +13,8 @@ def fresh_inputs(example: Tensor) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     mean, std = float(example.float().mean()), float(example.float().std(correction=0))
     made = [torch.randn(example.shape, generator=generator) * (std or 1.0) + mean for _ in range(NUM_FRESH)]
-    return [example, *(x.to(example).contiguous(memory_format=torch.preserve_format) for x in made)]
+    # In the example's order of memory: a compiled model is compiled for it.
+    return [example, *(torch.empty_like(example).copy_(x) for x in made)]
 
 
 def largest_difference(model: nn.Module, inputs: list[Tensor], expected: list[Tensor]) -> float:

@@ -173,3 +173,16 @@ def test_the_record_holds_every_number(cells, tmp_path):
     assert record.metrics["cost_exponent"].value == scaling.exponent
     assert record.metrics["multiply_add_peak"].value == 100
     assert record.labels["skipped"] == {f"{place}/OpenVINO": "not installed"}
+
+
+def test_a_training_contestant_that_fails_does_not_keep_the_others(monkeypatch):
+    def broken(_one):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(training, "peak_memory_mib", lambda *_arguments: 1.0)
+    monkeypatch.setitem(training.CONTESTANTS, training.OURS, broken)
+    result = run_training(NAME, batch_size=1, image_size=64, contestants=("timm, eager",), rounds=3)
+    ours, timms = result.cells
+    assert ours.skipped == "failed: no such luck"
+    assert timms.timing is not None
+    assert timms.ratio is None

@@ -93,12 +93,19 @@ def run_training(
     for who in chosen:
         watch(f"preparing {who}")
         try:
-            steps[who] = training_step(who, *arguments)
+            step = training_step(who, *arguments)
+            step()
         except NotHereError as error:
             cells[who] = Cell(peer=who, skipped=str(error))
-    timings = interleave(steps, rounds=rounds, budget_s=budget_s, watch=watch)
+        # A contestant that cannot be built must not keep the others from being measured.
+        except Exception as error:
+            cells[who] = Cell(peer=who, skipped=f"failed: {' '.join(str(error).split())[:200]}")
+        else:
+            steps[who] = step
+    timings = interleave(steps, rounds=rounds, budget_s=budget_s, watch=watch) if steps else {}
     for who, timing in timings.items():
-        cells[who] = Cell(peer=who, timing=timing, ratio=timing.ratio_to(timings[OURS]))
+        ratio = timing.ratio_to(timings[OURS]) if OURS in timings else None
+        cells[who] = Cell(peer=who, timing=timing, ratio=ratio)
     peak_mib = {}
     for who in steps:
         watch(f"memory of {who}")

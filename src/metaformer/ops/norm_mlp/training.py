@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from metaformer.ops.native.library import NativeLibrary, native_library
 from metaformer.ops.norm_mlp import training_native as native
@@ -95,6 +96,7 @@ class _NormMLP(torch.autograd.Function):
         return native.forward(library, x, moments, layers, res_scale, factor, options.activation, options.eps)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, moments, *layers, res_scale, factor = ctx.saved_tensors
         options: _Options = ctx.options

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from metaformer.ops.norm_pool.operator import norm_pool as operator
 from metaformer.ops.normalise import sample_moments
@@ -61,17 +62,18 @@ class _NormPool(torch.autograd.Function):
         return _forward(x, moments, scale, res_scale, factor, pool_size, eps)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_moments: Tensor) -> tuple[Tensor | None, ...]:
         x, moments, scale, res_scale, factor = ctx.saved_tensors
         pool_size, eps = ctx.pool_size, ctx.eps
-        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
+        if any(ctx.needs_input_grad[index] for index in (0, 1, 3)):
             grad = _with_moments(grad, grad_moments, (x, moments, scale, res_scale, factor, pool_size, eps))
         mean, gain, rstd = _statistics(moments, factor, eps)
         # Sums of grad * (P x - x) over the tokens of each sample and channel: all that scale and rstd need.
         sums = (grad * pool_mix(x, pool_size)).sum(dim=(2, 3), dtype=mean.dtype)
         grad_scale = (gain * sums).sum(dim=0).to(scale.dtype)
         # d rstd / d x = -rstd^3 (x - mean) / n, and gain is factor * rstd.
-        pull = gain * rstd.square() * (sums * scale).sum(dim=1, keepdim=True) / x[0].numel()
+        pull = gain * rstd.square() * (sums * scale).sum(dim=1, keepdim=True) / x.shape[1:].numel()
         through = grad * (gain * scale)[:, :, None, None].to(grad.dtype)
         grad_x = _transposed_pool_mix(through, x, pool_size)
         grad_x = torch.addcmul(grad_x, x - mean[:, :, None, None].to(x.dtype), -pull[:, :, None, None].to(x.dtype))
@@ -107,7 +109,7 @@ def _with_moments(grad: Tensor, grad_moments: Tensor | None, inputs: tuple[Any, 
         return grad
     # The moments were made from y, which was not kept.
     y, y_moments = _forward(*inputs)
-    count = y[0].numel()
+    count = y.shape[1:].numel()
     shift, pull = grad_moments[:, 0] / count, 2 * grad_moments[:, 1] / count
     centred = y - y_moments[:, 0, None, None, None].to(y.dtype)
     return grad + shift[:, None, None, None].to(y.dtype) + centred * pull[:, None, None, None].to(y.dtype)
