@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import hypothesis
 import jaxtyping
@@ -51,6 +52,25 @@ def run_python() -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def session() -> Callable[[int], list[str]]:
+    """The processes of a session that still run, by its leader."""
+
+    def of(leader: int) -> list[str]:
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                name, _, rest = stat.read_text().rpartition(")")
+            except OSError:
+                continue
+            state, _parent, _group, session_id = rest.split()[:4]
+            if int(session_id) == leader and state != "Z":
+                found.append(name)
+        return found
+
+    return of
 
 
 def small_mixer(config: object) -> object:

@@ -25,21 +25,7 @@ def start(*words):
     )
 
 
-def session(leader):
-    """The processes of a session that still run."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, rest = stat.read_text().rpartition(")")
-        except OSError:
-            continue
-        state, _parent, _group, session_id = rest.split()[:4]
-        if int(session_id) == leader and state != "Z":
-            found.append(name)
-    return found
-
-
-def wait_until_all_have_ended(leader, seconds=5):
+def wait_until_all_have_ended(session, leader, seconds=5):
     deadline = time.monotonic() + seconds
     while session(leader) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -64,7 +50,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /
 
 
 @linux
-def test_a_study_that_was_killed_completes_and_writes_its_page(tmp_path):
+def test_a_study_that_was_killed_completes_and_writes_its_page(tmp_path, session):
     out = tmp_path / "quick"
     words = [*QUICK, "--seeds", "2", "--variants", "pooling,identity", "--out", str(out)]
     with start(*words) as process:
@@ -72,7 +58,7 @@ def test_a_study_that_was_killed_completes_and_writes_its_page(tmp_path):
         process.kill()
     assert re.match(r"\[1/4\] (pooling|identity), seed 0: [\d.]+% validation, [\d,]+ images/s, ETA \d+:\d\d$", first)
     # Those that it started end with it, in the middle of an epoch if need be.
-    wait_until_all_have_ended(process.pid, seconds=20)
+    wait_until_all_have_ended(session, process.pid, seconds=20)
     before = records(out)
     assert before
 
@@ -98,7 +84,7 @@ def test_a_study_that_was_killed_completes_and_writes_its_page(tmp_path):
     ],
     ids=["ctrl-c", "sigterm"],
 )
-def test_a_signal_ends_a_study_with_one_line_and_no_orphans(tmp_path, number, exit_code, line):
+def test_a_signal_ends_a_study_with_one_line_and_no_orphans(tmp_path, session, number, exit_code, line):
     out = tmp_path / "quick"
     words = [
         "study",
@@ -123,7 +109,7 @@ def test_a_signal_ends_a_study_with_one_line_and_no_orphans(tmp_path, number, ex
     assert process.returncode == exit_code
     assert stderr.strip() == line
     assert stdout == ""
-    wait_until_all_have_ended(process.pid)
+    wait_until_all_have_ended(session, process.pid)
     assert (out / RUN_FILE).exists()
     assert records(out) == {}
 

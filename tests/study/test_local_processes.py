@@ -176,24 +176,10 @@ def many_images(tmp_path):
     return tmp_path / "images"
 
 
-def session(leader):
-    """The processes of a session that still run."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, rest = stat.read_text().rpartition(")")
-        except OSError:
-            continue
-        state, _parent, _group, session_id = rest.split()[:4]
-        if int(session_id) == leader and state != "Z":
-            found.append(name)
-    return found
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to find processes")
 @pytest.mark.parametrize("ending", ["SIGKILL", "SIGINT", "exit"])
 def test_workers_and_what_reads_their_images_end_with_the_study_in_the_middle_of_an_epoch(
-    many_images, tmp_path, ending
+    many_images, tmp_path, ending, session
 ):
     script, out = tmp_path / "study.py", tmp_path / "out"
     script.write_text(SCRIPT, encoding="utf-8")

@@ -31,6 +31,11 @@ class Site:
         return f"stages.{self.stage}.blocks.{self.index}"
 
 
+def nearest_divisor(dim: int, wanted: int) -> int:
+    """The divisor of a number of channels that is nearest to the wanted one; the smaller of two as near."""
+    return min((size for size in range(1, dim + 1) if dim % size == 0), key=lambda size: abs(size - wanted))
+
+
 # A leaf for torch.fx: tracing records the call, and the branch on the shape runs with real tensors.
 @torch.fx.wrap
 def require_grid(x: Float[Tensor, "b c h w"], grid: Grid, what: str) -> Float[Tensor, "b c h w"]:

@@ -18,12 +18,7 @@ from math import inf, isinf
 
 import numpy as np
 
-from metaformer.core.errors import MissingExtraError
-
-try:
-    from scipy import special
-except ImportError:
-    raise MissingExtraError(need="the HTML page", extra="report") from None
+from metaformer.report.special_functions import special
 
 # Equal variances give a sample this wide once in ten.
 WIDE = 0.1

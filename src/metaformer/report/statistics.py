@@ -12,13 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from metaformer.core.errors import MissingExtraError
 from metaformer.report.moderated_variance import Variance
-
-try:
-    from scipy import special
-except ImportError:
-    raise MissingExtraError(need="the HTML page", extra="report") from None
+from metaformer.report.special_functions import special
 
 LEVEL = 0.95
 ALPHA = 0.05

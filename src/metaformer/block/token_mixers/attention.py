@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metaformer.block.site import Site
+from metaformer.block.site import Site, nearest_divisor
 from metaformer.core.errors import ConfigError
 
 
@@ -43,8 +43,7 @@ class Attention(nn.Module):
     def __init__(self, site: Site, config: AttentionConfig) -> None:
         super().__init__()
         if site.dim % config.head_dim:
-            divisors = [size for size in range(1, site.dim + 1) if site.dim % size == 0]
-            nearest = min(divisors, key=lambda size: abs(size - config.head_dim))
+            nearest = nearest_divisor(site.dim, config.head_dim)
             raise ConfigError(
                 f"AttentionConfig.head_dim must divide the channels of its stage; got head_dim={config.head_dim} "
                 f"for {site.dim} channels in stage {site.stage + 1}. Try head_dim={nearest}."

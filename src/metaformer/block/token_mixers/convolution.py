@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from metaformer.block.site import Site
+from metaformer.block.site import Site, nearest_divisor
 from metaformer.core.errors import ConfigError
 
 
@@ -33,8 +33,7 @@ class ConvolutionConfig:
 
     def build(self, site: Site) -> nn.Conv2d:
         if site.dim % self.groups:
-            divisors = [number for number in range(1, site.dim + 1) if site.dim % number == 0]
-            nearest = min(divisors, key=lambda number: abs(number - self.groups))
+            nearest = nearest_divisor(site.dim, self.groups)
             raise ConfigError(
                 f"ConvolutionConfig.groups must divide the {site.dim} channels of stage {site.stage}; "
                 f"got {self.groups}. Try {nearest}."
