@@ -186,3 +186,31 @@ def test_a_second_derivative_is_refused_not_wrong(small, images):
     (gradient,) = torch.autograd.grad(model(images).square().sum(), weight, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_a_compiler_goes_around_the_fused_operators(small, images, shake):
+    plain = shake(MetaFormer(small)).train()
+    fused = torch.compile(for_training(copy.deepcopy(plain)), backend="eager")
+    for model in (plain, fused):
+        model(images).square().sum().backward()
+    for mine, its in zip(fused.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, its.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_a_model_in_bfloat16_sums_its_gradients_in_float32(small, shake):
+    # Eight slices of tokens: summed in bfloat16 the first ones would be rounded eight times.
+    exact = shake(MetaFormer(replace(small, dims=(8, 16, 16, 16), image_size=(64, 64)))).train()
+    rounded = for_training(copy.deepcopy(exact)).bfloat16()
+    images = torch.randn(4, 3, 64, 64)
+    labels = torch.tensor([0, 1, 2, 3])
+    plain = copy.deepcopy(exact).bfloat16()
+    errors = []
+    loss_of(exact, images, labels).backward()
+    for model in (rounded, plain):
+        loss_of(model, images.bfloat16(), labels).backward()
+        pairs = zip(model.stages.parameters(), exact.stages.parameters(), strict=True)
+        errors.append(max(float((a.grad.float() - b.grad).norm() / (b.grad.norm() + 1e-3)) for a, b in pairs))
+        assert all(parameter.grad.dtype == torch.bfloat16 for parameter in model.parameters())
+    assert errors[0] < 1.2 * errors[1]

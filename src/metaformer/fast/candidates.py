@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,27 @@ class InDtype(nn.Module):
         return self.model(x.to(self.dtype)).to(x.dtype)
 
 
+class Frozen(nn.Module):
+    """A compiled model for evaluation: the compiler freezes weights only where no gradients are recorded.
+
+    They still are for images that ask for them. All other attributes are the model's.
+    """
+
+    def __init__(self, compiled: nn.Module) -> None:
+        super().__init__()
+        self.compiled = compiled
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("compiled"), name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
+            return self.compiled(x)
+
+
 def original(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
     """The model as it is."""
     return _in_dtype(copy.deepcopy(model).eval().requires_grad_(False).to(dtype), model, dtype)
@@ -49,7 +71,7 @@ def folded_compiled(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
     if _device(model).type == "cpu" and cpp_compiler() is None:
         raise NotHereError(f"torch.compile needs a C++ compiler; not on the PATH: {', '.join(compiler_names())}")
     made = _in_dtype(_folded_plain(model, dtype, sliced_pooling=True), model, dtype)
-    return compile_module(made, COMPILE_OPTIONS)
+    return Frozen(compile_module(made, COMPILE_OPTIONS))
 
 
 def native(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
@@ -63,6 +85,8 @@ def native_in_float32(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
     """Folded, by our C++ operators, all in float32: for processors that are no faster at less."""
     if dtype == torch.float32:
         raise NotHereError("the same as native")
+    if dtype == torch.float64:
+        raise NotHereError("float32 inside is less than float64")
     return _in_dtype(_folded_native(model), model, torch.float32)
 
 
@@ -70,11 +94,13 @@ def on_gpu(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
     """Folded, by our Triton kernels."""
     if _device(model).type != "cuda":
         raise NotHereError(f"the Triton kernels run on a GPU; the model is on {_device(model)}")
+    if dtype == torch.float64:
+        raise NotHereError("the Triton kernels compute in float32")
     if importlib.util.find_spec("triton") is None:
         raise NotHereError("Triton is not installed")
     from metaformer.fast.gpu import TritonBackend
 
-    return _in_dtype(folded(copy.deepcopy(model).float(), TritonBackend(dtype)).to(dtype), model, dtype)
+    return _in_dtype(folded(_wide(model), TritonBackend(dtype)).to(dtype), model, dtype)
 
 
 # The name in the trial's table -> how the model is made. The first is what all others are compared with.
@@ -90,7 +116,7 @@ CANDIDATES: dict[str, Callable[[MetaFormer, torch.dtype], nn.Module]] = {
 
 def _folded_plain(model: MetaFormer, dtype: torch.dtype, *, sliced_pooling: bool) -> nn.Module:
     backend = PlainBackend(dtype, sliced_pooling=sliced_pooling)
-    return folded(copy.deepcopy(model).float(), backend).to(dtype=dtype)
+    return folded(_wide(model), backend).to(dtype=dtype)
 
 
 def _folded_native(model: MetaFormer) -> MetaFormer:
@@ -99,7 +125,12 @@ def _folded_native(model: MetaFormer) -> MetaFormer:
     library = library_or_reason()
     if isinstance(library, str):
         raise NotHereError(library)
-    return folded(copy.deepcopy(model).float(), NativeBackend(library))
+    return folded(_wide(model), NativeBackend(library))
+
+
+def _wide(model: MetaFormer) -> MetaFormer:
+    """A copy with weights to be folded: in float32, or in float64 if the model is."""
+    return copy.deepcopy(model).to(torch.promote_types(next(model.parameters()).dtype, torch.float32))
 
 
 def _in_dtype(made: nn.Module, model: MetaFormer, dtype: torch.dtype) -> nn.Module:

@@ -12,6 +12,7 @@ from metaformer.block.residual import Residual
 from metaformer.block.token_mixers.pooling import Pooling
 from metaformer.core.errors import ConfigError
 from metaformer.fast.fold import activation_name
+from metaformer.fast.known import is_known
 from metaformer.models.metaformer import MetaFormer
 from metaformer.ops.drop_path import drop_path
 from metaformer.ops.norm_mlp.training import trained_norm_mlp
@@ -22,7 +23,9 @@ def for_training(model: nn.Module) -> MetaFormer:
     """Swaps the forward of the model's blocks for fused operators, in place.
 
     Parameters, their names, checkpoints and the random numbers of stochastic depth stay as they are; only blocks with
-    the modified layer norm change: their pooling sub-block, and their MLP sub-block. The others are left alone.
+    the modified layer norm change: their pooling sub-block, and their MLP sub-block. The others are left alone, and so
+    are parts of other classes than ours, subclasses included. A sub-block with a hook on one of its parts runs plainly
+    for as long as the hook is there.
 
     Raises:
         ConfigError: The model is no MetaFormer, or none of its blocks can be fused.
@@ -105,22 +108,19 @@ class FusedBlock(MetaFormerBlock):
 
 
 def _fuses_mixer(block: MetaFormerBlock) -> bool:
+    norm, mixer, residual = block.norm1, block.token_mixer, block.residual1
     return (
-        isinstance(block.norm1, ModifiedLayerNorm) and isinstance(block.token_mixer, Pooling) and block.residual1.skip
+        type(norm) is ModifiedLayerNorm and type(mixer) is Pooling and residual.skip and is_known(residual, norm, mixer)
     )
 
 
 def _fuses_mlp(block: MetaFormerBlock) -> bool:
-    mlp, residual = block.channel_mlp, block.residual2
-    if not isinstance(block.norm2, ModifiedLayerNorm) or not isinstance(mlp, ChannelMLP):
+    norm, mlp, residual = block.norm2, block.channel_mlp, block.residual2
+    if not isinstance(norm, ModifiedLayerNorm) or not isinstance(mlp, ChannelMLP) or not isinstance(residual, Residual):
         return False
     # Dropout between the layers would have to be drawn again in the backward pass.
-    return (
-        isinstance(residual, Residual)
-        and residual.skip
-        and mlp.dropout.p == 0
-        and activation_name(mlp.activation) is not None
-    )
+    fits = residual.skip and mlp.dropout.p == 0 and activation_name(mlp.activation) is not None
+    return fits and is_known(norm, mlp, residual)
 
 
 def _as_wide_as(weight: Tensor, x: Tensor) -> Tensor:

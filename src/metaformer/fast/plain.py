@@ -174,7 +174,8 @@ def _tokens_in_window(side: int, reach: int, device: torch.device) -> Tensor:
 def _mean_and_rstd(x: Tensor, norm: str, eps: float, moments: Tensor | None) -> tuple[Tensor, Tensor]:
     """Of each token (B, H, W, 1) or sample (B, 1, 1, 1), in float32 or wider."""
     if norm == "token":
-        variance, mean = torch.var_mean(x.permute(0, 2, 3, 1).float(), dim=-1, keepdim=True, correction=0)
+        tokens = x.permute(0, 2, 3, 1).to(torch.promote_types(x.dtype, torch.float32))
+        variance, mean = torch.var_mean(tokens, dim=-1, keepdim=True, correction=0)
     else:
         moments = sample_moments(x) if moments is None else moments
         mean, variance = (moments[:, i, None, None, None] for i in (0, 1))

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import TypeGuard
 
 from torch import Tensor, nn
 
@@ -27,6 +28,8 @@ from metaformer.fast.fold import (
     no_norm,
     res_scale_of,
 )
+from metaformer.fast.for_training import FusedBlock
+from metaformer.fast.known import is_known, is_untouched
 from metaformer.fast.steps import (
     AttentionStep,
     Backend,
@@ -35,6 +38,8 @@ from metaformer.fast.steps import (
     PatchEmbeddingStep,
     SeparableConvStep,
     Step,
+    UnfoldedBlockStep,
+    UnfoldedConvolutionStep,
     UnfoldedMixerStep,
     UnfoldedMLPStep,
 )
@@ -60,7 +65,7 @@ class FoldedBlock(nn.Module):
 class FoldedStage(nn.Module):
     """Patch embedding and blocks; the moments of the samples travel with the features."""
 
-    def __init__(self, patch_embed: nn.Module, blocks: list[FoldedBlock]) -> None:
+    def __init__(self, patch_embed: nn.Module, blocks: list[nn.Module]) -> None:
         super().__init__()
         self.patch_embed = patch_embed
         self.blocks = nn.ModuleList(blocks)
@@ -75,32 +80,41 @@ class FoldedStage(nn.Module):
 def folded(model: MetaFormer, backend: Backend) -> MetaFormer:
     """A copy in evaluation mode with the same outputs, its stages built by the backend.
 
-    The copy holds no trainable parameters in its stages. A part that does not fold is kept as it is.
+    The copy holds no trainable parameters in its stages. A part that does not fold is kept as it is, and so is one of
+    another class than ours, a subclass included, and one with a hook.
     """
     copied = copy.deepcopy(model).requires_grad_(False)
     for index, stage in enumerate(copied.stages):
-        assert isinstance(stage, Stage)
-        copied.stages[index] = _fold_stage(stage, backend)
+        if type(stage) is Stage and is_untouched(stage):
+            copied.stages[index] = _fold_stage(stage, backend)
     # The new parts are born in training mode.
     return copied.eval()
 
 
 def _fold_stage(stage: Stage, backend: Backend) -> FoldedStage:
-    blocks = [block for block in stage.blocks if isinstance(block, MetaFormerBlock)]
     # The norm that reads what a step writes decides whether the step should hand on moments.
-    wanted = [_reads_moments(block.norm1) for block in blocks[1:]] + [False]
-    first = bool(blocks) and _reads_moments(blocks[0].norm1)
+    first, *wanted = [*(_begins_with_moments(block) for block in stage.blocks), False]
     return FoldedStage(
         _fold_patch_embedding(stage.patch_embed, stage.position_embed, backend, first),
-        [_fold_block(block, backend, want) for block, want in zip(blocks, wanted, strict=True)],
+        [_fold_block(block, backend, want) for block, want in zip(stage.blocks, wanted, strict=True)],
     )
 
 
+def _begins_with_moments(block: nn.Module) -> bool:
+    return _is_our_block(block) and _reads_moments(block.norm1)
+
+
+def _is_our_block(block: nn.Module) -> TypeGuard[MetaFormerBlock]:
+    return type(block) in (MetaFormerBlock, FusedBlock) and is_untouched(block)
+
+
 def _reads_moments(norm: nn.Module) -> bool:
-    return isinstance(norm, ModifiedLayerNorm)
+    return type(norm) is ModifiedLayerNorm
 
 
-def _fold_block(block: MetaFormerBlock, backend: Backend, want_moments: bool) -> FoldedBlock:
+def _fold_block(block: nn.Module, backend: Backend, want_moments: bool) -> nn.Module:
+    if not _is_our_block(block):
+        return UnfoldedBlockStep(block)
     mlp: nn.Module | None = None
     if not isinstance(block.residual2, LeftOut):
         mlp = _fold_mlp(block, backend, want_moments)
@@ -109,15 +123,20 @@ def _fold_block(block: MetaFormerBlock, backend: Backend, want_moments: bool) ->
 
 
 def _fold_mlp(block: MetaFormerBlock, backend: Backend, want_moments: bool) -> nn.Module:
-    assert isinstance(block.channel_mlp, ChannelMLP)
-    assert isinstance(block.residual2, Residual)
-    norm = fold_norm(block.norm2, as_matrix(block.channel_mlp.fc1.weight)[0])
-    mlp = fold_mlp(norm, block.channel_mlp, block.residual2) if norm else None
+    channel_mlp, residual = block.channel_mlp, block.residual2
+    if not isinstance(channel_mlp, ChannelMLP) or not isinstance(residual, Residual):
+        return UnfoldedMLPStep(block)
+    if not is_known(block.norm2, channel_mlp, residual):
+        return UnfoldedMLPStep(block)
+    norm = fold_norm(block.norm2, as_matrix(channel_mlp.fc1.weight)[0])
+    mlp = fold_mlp(norm, channel_mlp, residual) if norm else None
     return backend.mlp(mlp, want_moments) if mlp else UnfoldedMLPStep(block)
 
 
 def _fold_mixer(block: MetaFormerBlock, backend: Backend, want_moments: bool) -> nn.Module:
     mixer, residual = block.token_mixer, block.residual1
+    if not is_known(block.norm1, mixer, residual):
+        return UnfoldedMixerStep(block)
     like = _like(block)
     norm = None if like is None else fold_norm(block.norm1, like)
     if norm is None or not residual.skip:
@@ -155,18 +174,23 @@ def _is_depthwise(layer: nn.Conv2d) -> bool:
 
 def _like(block: MetaFormerBlock) -> Tensor | None:
     """One number a channel, from whichever part has a parameter for each; None if none has: nothing is to fold then."""
-    for part in (block.norm1, block.residual1, block.norm2):
+    for part in (block.norm1, block.residual1):
         parameter = next(part.parameters(), None)
         if parameter is not None:
             return parameter
-    return as_matrix(block.channel_mlp.fc1.weight)[0] if isinstance(block.channel_mlp, ChannelMLP) else None
+    return as_matrix(block.channel_mlp.fc1.weight)[0] if type(block.channel_mlp) is ChannelMLP else None
 
 
 def _fold_patch_embedding(
     patch_embed: PatchEmbedding, position_embed: nn.Module, backend: Backend, want_moments: bool
 ) -> PatchEmbeddingStep:
+    if (
+        type(patch_embed) is not PatchEmbedding
+        or not is_untouched(patch_embed)
+        or not is_known(*patch_embed.children())
+    ):
+        return PatchEmbeddingStep(nn.Identity(), UnfoldedConvolutionStep(patch_embed), nn.Identity(), position_embed)
     conv, pre_norm, post_norm = patch_embed.conv, patch_embed.pre_norm, patch_embed.post_norm
-    assert isinstance(conv, nn.Conv2d)
     like = conv.weight.detach()[0, :, 0, 0]
     before = fold_norm(pre_norm, like)
     # Zeros surround the normalised features: what the norm adds is missing there, and does not fold.

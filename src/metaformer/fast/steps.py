@@ -141,6 +141,28 @@ class UnfoldedMLPStep(nn.Module):
         return self.residual(x, self.channel_mlp(self.norm(x))), None
 
 
+class UnfoldedBlockStep(nn.Module):
+    """A block that is not ours, as it is."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
+        return self.block(x), None
+
+
+class UnfoldedConvolutionStep(nn.Module):
+    """A patch embedding that is not ours, as it is."""
+
+    def __init__(self, patch_embed: nn.Module) -> None:
+        super().__init__()
+        self.patch_embed = patch_embed
+
+    def forward(self, x: Tensor, moments: Tensor | None, residual: Tensor | None) -> Step:
+        return self.patch_embed(x), None
+
+
 class PatchEmbeddingStep(nn.Module):
     """Norm where there is one, convolution, norm where there is one, position embedding where there is one."""
 

@@ -46,11 +46,7 @@ class Head(nn.Module):
                 "Set num_classes=0, or global_pool='avg'."
             )
         self.global_pool = global_pool
-        old = next(self.parameters(), None)
-        self.fc = _classifier(self.hidden_dim, num_classes)
-        if old is not None:
-            self.fc.to(device=old.device, dtype=old.dtype)
-        self.fc.train(self.training)
+        self.fc = _classifier(self.hidden_dim, num_classes).train(self.training)
 
     def forward(self, x: Float[Tensor, "b c h w"], pre_logits: bool = False) -> Float[Tensor, "b ..."]:
         if not self.global_pool:

@@ -1,5 +1,6 @@
 """The model: stages of MetaFormer blocks, then a head."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -201,16 +202,19 @@ class MetaFormer(nn.Module):
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A new classifier for another number of classes; 0 leaves it out."""
+        # The head itself may have none, and an optimized copy has none in its stages.
+        parts = (self.head.parameters(), self.norm.parameters(), self.stages.parameters(), self.stages.buffers())
+        like = next(itertools.chain(*parts))
         self.head.reset(num_classes, global_pool)
-        like = next(self.stages.parameters())
         self.head.to(device=like.device, dtype=like.dtype)
         self.config = replace(self.config, num_classes=num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """In training, keep only the input of each block and compute the rest again on the way back."""
         for stage in self.stages:
-            assert isinstance(stage, Stage)
-            stage.grad_checkpointing = enable
+            # The stages of an optimized copy are for evaluation, where there is nothing to keep.
+            if isinstance(stage, Stage):
+                stage.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns that put parameters into layers, from the stem up, as timm's layer-wise decay wants them."""

@@ -25,7 +25,7 @@ SMALL_METAFORMER = MetaFormerConfig(
     num_classes=10,
     image_size=(32, 32),
 )
-AUGMENTATION = AugmentationConfig(crop="shift", shift_px=4, flip=0.5)
+AUGMENTATION = AugmentationConfig(crop="shift", shift_px=2, flip=0.5, color_jitter=0.0)
 
 
 def cifar10_small(model: str = "") -> Run:
@@ -46,7 +46,7 @@ def cifar10_small(model: str = "") -> Run:
         data="",
         preparation=Preparation(image_size=(32, 32), augmentation=AUGMENTATION),
         train=TrainConfig(
-            epochs=14,
+            epochs=13,
             batch_size=256,
             optimizer="muon",
             lr=1e-2,

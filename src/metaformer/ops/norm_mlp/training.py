@@ -24,6 +24,8 @@ from metaformer.ops.normalise import sample_moments
 SLICE = 1 << 20
 
 
+# A compiler goes around it: kernels of our own are no Python for it to read.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def trained_norm_mlp(
     x: Float[Tensor, "b c h w"],
     *,
@@ -156,7 +158,8 @@ def _plain_backward(
         out[part] = grad_before @ first
     grad_x = statistics.grad_of_input(x, grad_normed)
     grad_x += grad if res_scale is None else grad * res_scale[:, None, None].to(grad.dtype)
-    return grad_x, grads1.weight, grads1.bias, grads2.weight, grads2.bias
+    sums = (grads1.weight, grads1.bias, grads2.weight, grads2.bias)
+    return grad_x, *(total.to(layer.dtype) for total, layer in zip(sums, layers, strict=True))
 
 
 class _Statistics:
@@ -164,8 +167,9 @@ class _Statistics:
 
     def __init__(self, x: Tensor, moments: Tensor, factor: Tensor | None, eps: float) -> None:
         self.num_tokens = x.shape[2] * x.shape[3]
-        self.mean, self.rstd = moments[:, 0].to(x.dtype), torch.rsqrt(moments[:, 1] + eps).to(x.dtype)
-        self.factor = None if factor is None else factor.to(x.dtype)
+        # In the dtype of the moments, float32 or wider: what is subtracted and summed is so in it.
+        self.mean, self.rstd = moments[:, 0], torch.rsqrt(moments[:, 1] + eps)
+        self.factor = factor
 
     def of(self, values: Tensor, part: slice) -> Tensor:
         """One value a sample, repeated for the rows of a slice, as a column."""
@@ -178,7 +182,7 @@ class _Statistics:
         return ((rows[part] - self.of(self.mean, part)) * self.of(self.rstd, part)).to(dtype)
 
     def scaled(self, rows: Tensor, part: slice) -> Tensor:
-        return rows if self.factor is None else rows * self.of(self.factor, part).to(rows.dtype)
+        return rows if self.factor is None else rows * self.of(self.factor, part)
 
     def grad_of_input(self, x: Tensor, grad_normed: Tensor) -> Tensor:
         """Through the norm, mean and rstd included: rstd * (g - mean(g) - n * mean(g * n)), means over each sample."""
@@ -186,14 +190,16 @@ class _Statistics:
         normed = (x - mean) * rstd
         axes = (1, 2, 3)
         slope = (grad_normed * normed).mean(dim=axes, keepdim=True)
-        return (grad_normed - grad_normed.mean(dim=axes, keepdim=True) - normed * slope) * rstd
+        level = grad_normed.mean(dim=axes, keepdim=True, dtype=mean.dtype)
+        return ((grad_normed - level - normed * slope) * rstd).to(x.dtype)
 
 
 class _Sums:
-    """The gradients of a linear layer, summed over slices of rows in the dtype of its weights."""
+    """The gradients of a linear layer, summed over slices of rows in float32 or wider."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        self.weight, self.bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        self.weight, self.bias = torch.zeros_like(weight, dtype=dtype), torch.zeros_like(bias, dtype=dtype)
 
     def add(self, grad: Tensor, inputs: Tensor) -> None:
         if grad.dtype == self.weight.dtype:

@@ -12,6 +12,8 @@ from metaformer.ops.normalise import sample_moments
 from metaformer.ops.pool_mix import pool_mix
 
 
+# A compiler goes around it: kernels of our own are no Python for it to read.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def trained_norm_pool(
     x: Float[Tensor, "b c h w"],
     scale: Float[Tensor, " c"],
@@ -33,6 +35,9 @@ def trained_norm_pool(
         res_scale: ResScale; None is 1.
         factor: Of the branch, one a sample; None is 1.
     """
+    # What is multiplied with the statistics is in their dtype, whatever that of the features.
+    scale = scale.to(torch.promote_types(scale.dtype, torch.float32))
+    res_scale = None if res_scale is None else res_scale.to(scale.dtype)
     y, moments = _NormPool.apply(x, scale, bias, res_scale, factor, pool_size, eps)
     return y, moments
 
