@@ -5,7 +5,7 @@
 
 Alone on the machine, about 5 minutes each on 2 cores. Each row is timed once a round, all rows in turn, so that a slow
 moment of the machine hits them alike; the median and the spread of the ratios to the first row count, not the seconds.
-Peak memory is that of a process of its own.
+Memory is what a step adds at its peak to a process of its own.
 """
 
 import argparse
@@ -25,10 +25,10 @@ from metaformer.cli.bench import bench
 from metaformer.core.atomic_write import write_json
 from metaformer.core.compiling import compile_module
 from metaformer.core.machine import provenance
+from metaformer.core.memory import added_memory_mib
 from metaformer.fast import for_training
 from metaformer.models.metaformer import MetaFormer
 from metaformer.recipes.cifar10_small import SMALL_METAFORMER
-from metaformer.train.memory import peak_memory_mib
 
 Step = Callable[[], None]
 
@@ -113,13 +113,12 @@ def measure(*, rounds: int, bf16: bool) -> dict[str, list[float]]:
     return seconds
 
 
-def peak_mib(name: str, bf16: bool) -> float:
-    """The memory of a process that does nothing else, above that of the bare libraries."""
-    bare = peak_memory_mib(torch.device("cpu"))
+def added_mib(name: str, bf16: bool) -> float:
+    """What the third step of a process that does nothing else adds to its memory at its peak."""
     step = make_step(ROWS[name], bf16=bf16)
     step()
     step()
-    return peak_memory_mib(torch.device("cpu")) - bare
+    return added_memory_mib(step) or float("nan")
 
 
 def main() -> None:
@@ -141,10 +140,10 @@ def main() -> None:
     for name, values in seconds.items():
         # A process of its own: memory that another row left behind is none of this one's.
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            memory = pool.apply(peak_mib, (name, options.bf16))
+            memory = pool.apply(added_mib, (name, options.bf16))
         ratios = [one / other for one, other in zip(seconds[base], values, strict=True)]
         middle = statistics.median(values)
-        rows[name] = {"seconds": values, "ratio": statistics.median(ratios), "peak_memory_mib": memory}
+        rows[name] = {"seconds": values, "ratio": statistics.median(ratios), "added_memory_mib": memory}
         print(
             f"{name:42}{1000 * middle:10.0f}{BATCH_SIZE / middle:10.0f}{statistics.median(ratios):7.2f}x"
             f"{min(ratios):7.2f}x{max(ratios):7.2f}x{memory:6.0f} MiB"

@@ -22,7 +22,9 @@ def quick(tmp_path, monkeypatch):
     monkeypatch.setitem(candidates.CANDIDATES, "folded, compiled", refuse)
     monkeypatch.setattr(trial, "cache_folder", lambda: tmp_path / "trials")
     monkeypatch.setattr(training, "peak_memory_mib", lambda *_arguments: 123.0)
-    monkeypatch.setattr(training, "CONTESTANTS", {key: training.CONTESTANTS[key] for key in (training.OURS,)})
+    monkeypatch.setattr(
+        training, "CONTESTANTS", {key: training.CONTESTANTS[key] for key in (training.OURS, training.REFERENCE)}
+    )
 
 
 def test_it_prints_and_records(capsys, tmp_path):
@@ -44,6 +46,7 @@ def test_it_prints_and_records(capsys, tmp_path):
     assert record.config["batch_sizes"] == [1, 2]
     assert record.command.startswith("metaformer bench poolformer_s12 --batch-sizes 1 2 --image-size 64 --dtypes fp32")
     assert "inference/batch 2/64 px/float32/timm, eager/time" in record.metrics
+    assert 0 < record.metrics["inference/batch 2/64 px/float32/timm, eager/share_of_peak"].value < 120
     assert "training/batch 1/64 px/float32/ours, for_training/peak_memory" in record.metrics
 
 

@@ -53,11 +53,14 @@ def test_the_fastest_stands_first(tmp_path):
 def test_memory_of_training_and_growth_are_shown(tmp_path):
     step = "training__batch 16__224 px__float32__ours, for_training"
     numbers = {f"{step}__time": 80.0, f"{step}__peak_memory": 1234.0, "cost_exponent": 1.0123}
+    numbers[f"{PLACE}__timm, <eager>__share_of_peak".replace("/", "__")] = 41.0
     growth = {"scaling__128 px__time": 10.0, "scaling__256 px__time": 41.0}
     page = write_bench_page(bench(tmp_path, **numbers, **growth)).read_text()
     assert "Training step, batch 16, 224 px, float32" in page
     assert "Peak memory (MiB)" in page
     assert "1234" in page
+    # Columns that nobody filled are left out.
+    assert page.count("Peak memory (MiB)") == page.count("Of the peak (%)") == 1
     assert "to the power of 1.012" in page
     assert page.count("<polyline") == 1
 

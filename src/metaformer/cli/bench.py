@@ -16,8 +16,8 @@ from rich.table import Table
 
 from metaformer.analysis.cost import profile
 from metaformer.core.errors import ConfigError, unknown
-from metaformer.fast.bench.inference import Cell, ContestResult, run_contest
-from metaformer.fast.bench.peers import PEERS, YARDSTICK
+from metaformer.fast.bench.inference import Cell, ContestResult, run_contest, share_of_peak
+from metaformer.fast.bench.peers import PEERS
 from metaformer.fast.bench.record import write_bench
 from metaformer.fast.bench.scaling import measure_scaling
 from metaformer.fast.bench.training import TrainingResult, run_training
@@ -106,6 +106,7 @@ def bench(
         contests=contests,
         training=steps,
         scaling=growth,
+        macs=cost.macs,
         peak_gflops=peak,
         settings=settings,
         command=_command(name, settings),
@@ -176,15 +177,14 @@ def _numbers(
 ) -> tuple[str, ...]:
     assert cell.timing is not None
     seconds = cell.timing.median / result.batch_size
-    share = ""
-    # The peak is one of float32, and the yardstick has multiply-adds of its own.
-    if macs is not None and peak is not None and result.dtype == "float32" and cell.peer != YARDSTICK:
-        share = f"{100 * 2 * macs / seconds / peak / 1e9:.0f}%"
+    share = None
+    if isinstance(result, ContestResult) and macs is not None:
+        share = share_of_peak(cell, result, macs, peak)
     mib = result.peak_mib.get(cell.peer) if isinstance(result, TrainingResult) else None
     return (
         f"{1e3 * seconds:.2f}",
         f"{100 * cell.timing.spread:.1f}%",
         "" if cell.ratio is None else f"{cell.ratio:.2f}",
-        share,
+        "" if share is None else f"{100 * share:.0f}%",
         f"{mib:.0f}" if mib is not None else "" if cell.difference is None else f"{cell.difference:.1e}",
     )

@@ -14,7 +14,15 @@ from metaformer.report.number_text import NOTHING, plain
 from metaformer.report.page import PAGE_FILE, asset, environment
 
 OURS = "ours, "
-# As the records name what they hold.
+# As the records name what they hold; a column's title, and the digits of its numbers (None: a power of ten).
+COLUMNS = {
+    "time": ("ms an image", 2),
+    "spread": ("Spread (%)", 1),
+    "ratio_to_ours": ("Times ours", 2),
+    "share_of_peak": ("Of the peak (%)", 0),
+    "peak_memory": ("Peak memory (MiB)", 0),
+    "largest_difference": ("Largest difference", None),
+}
 TITLES = {"inference": "Inference", "training": "Training step"}
 
 
@@ -86,12 +94,15 @@ def _shown(contest: _Contest) -> dict[str, object]:
         )
         for peer, values in sorted(timed.items(), key=lambda item: item[1]["time"])
     ]
+    measured = {what for values in timed.values() for what in values}
     described = f"Milliseconds an image. {contest.title}."
     return {
         "title": contest.title,
         "chart": Markup(bar_chart(bars, described=described)) if bars else "",
-        "rows": [_row(peer, values) for peer, values in timed.items()],
-        "has_memory": any("peak_memory" in values for values in timed.values()),
+        "columns": [title for what, (title, _) in COLUMNS.items() if what in measured],
+        "rows": [
+            (peer, [_number(values, what) for what in COLUMNS if what in measured]) for peer, values in timed.items()
+        ],
         "skipped": contest.skipped,
     }
 
@@ -100,14 +111,11 @@ def _times(ratio: float | None, peer: str) -> str:
     return "" if ratio is None or (ratio == 1 and peer.startswith(OURS)) else f", {ratio:.2f}x"
 
 
-def _row(peer: str, values: dict[str, float]) -> list[str]:
-    def number(what: str, digits: int) -> str:
-        return plain(values[what], digits) if what in values else NOTHING
-
-    last = number("peak_memory", 0) if "peak_memory" in values else ""
-    if not last:
-        last = f"{values['largest_difference']:.0e}" if "largest_difference" in values else NOTHING
-    return [peer, number("time", 2), number("spread", 1), number("ratio_to_ours", 2), last]
+def _number(values: dict[str, float], what: str) -> str:
+    if what not in values:
+        return NOTHING
+    digits = COLUMNS[what][1]
+    return f"{values[what]:.0e}" if digits is None else plain(values[what], digits)
 
 
 def _scaling(record: RunRecord) -> Markup | None:

@@ -1,12 +1,12 @@
 """How much memory a training needs, and what to change when there is too little."""
 
 import logging
-import sys
 
 import torch
 from torch import nn
 
 from metaformer.core.errors import StoppedError
+from metaformer.core.memory import highest_memory_mib
 from metaformer.train.config import TrainConfig
 from metaformer.train.execution import Execution
 
@@ -21,13 +21,7 @@ def peak_memory_mib(device: torch.device) -> float:
     """The most that this process has used so far: of the GPU, else of main memory (resident)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    # Kilobytes on Linux, bytes on macOS.
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return highest_memory_mib()
 
 
 def set_grad_checkpointing(model: nn.Module, execution: Execution) -> None:

@@ -134,6 +134,23 @@ def test_training_steps_are_timed_beside_timms(monkeypatch):
     assert result.peak_mib["timm, channels last"] == 1.5
 
 
+def test_a_contestant_with_wrong_gradients_is_not_timed(monkeypatch):
+    def halved(one):
+        model = training.CONTESTANTS["ours, eager"](one)
+        for parameter in model.stages.parameters():
+            parameter.register_hook(torch.zeros_like)
+        return model
+
+    monkeypatch.setattr(training, "peak_memory_mib", lambda *_arguments: None)
+    monkeypatch.setitem(training.CONTESTANTS, "timm, eager", halved)
+    result = run_training(NAME, batch_size=2, image_size=64, contestants=("timm, eager",), rounds=3)
+    mine, its = result.cells
+    assert mine.difference < 1e-3
+    assert its.timing is None
+    assert its.skipped.startswith("wrong by ")
+    assert result.peak_mib == {}
+
+
 @pytest.mark.parametrize("who", ["ours, for_training", "timm, eager"])
 def test_steps_of_all_contestants_begin_with_the_same_loss(who):
     losses = [training.training_step(one, NAME, 1, 64, torch.float32)() for one in (who, "ours, eager")]
@@ -158,6 +175,7 @@ def test_the_record_holds_every_number(cells, tmp_path):
         name=NAME,
         contests=[result],
         training=[],
+        macs=10**9,
         scaling=scaling,
         peak_gflops=100.0,
         settings={"rounds": 3},

@@ -42,6 +42,23 @@ class ContestResult:
         return min(others, key=lambda cell: cell.ratio or 0.0, default=None)
 
 
+def share_of_peak(cell: Cell, result: ContestResult, macs: int, peak_gflops: float | None) -> float | None:
+    """The multiply-adds that a peer makes in a second, over what the machine can make.
+
+    Args:
+        cell: The peer.
+        result: The contest.
+        macs: Of our model, for one image.
+        peak_gflops: The machine's peak in float32; None if it is not known.
+
+    Returns:
+        None for another dtype than that of the peak, and for the yardstick, which has multiply-adds of its own.
+    """
+    if cell.timing is None or peak_gflops is None or result.dtype != "float32" or cell.peer == YARDSTICK:
+        return None
+    return 2 * macs * result.batch_size / cell.timing.median / (1e9 * peak_gflops)
+
+
 def run_contest(
     name: str,
     *,

@@ -6,7 +6,7 @@ from typing import Any
 
 from metaformer.core.machine import provenance
 from metaformer.core.run_record import Metric, RunRecord
-from metaformer.fast.bench.inference import ContestResult
+from metaformer.fast.bench.inference import ContestResult, share_of_peak
 from metaformer.fast.bench.scaling import Scaling
 from metaformer.fast.bench.training import TrainingResult
 
@@ -18,6 +18,7 @@ def write_bench(
     contests: list[ContestResult],
     training: list[TrainingResult],
     scaling: Scaling | None,
+    macs: int,
     peak_gflops: float | None,
     settings: dict[str, Any],
     command: str,
@@ -32,6 +33,7 @@ def write_bench(
         contests: Inference.
         training: Training steps.
         scaling: Time against tokens, where it was measured.
+        macs: Of one image.
         peak_gflops: The machine's multiply-add peak in float32.
         settings: What was asked for.
         command: The command that measures it again.
@@ -55,6 +57,9 @@ def write_bench(
                 metrics[f"{at}/ratio_to_ours"] = Metric(value=cell.ratio, unit="times")
             if cell.difference is not None:
                 metrics[f"{at}/largest_difference"] = Metric(value=cell.difference, unit="of the largest score")
+            share = share_of_peak(cell, result, macs, peak_gflops) if isinstance(result, ContestResult) else None
+            if share is not None:
+                metrics[f"{at}/share_of_peak"] = Metric(value=100 * share, unit="%")
         if isinstance(result, TrainingResult):
             for who, mib in result.peak_mib.items():
                 metrics[f"{place}/{who}/peak_memory"] = Metric(value=mib, unit="MiB")

@@ -1,10 +1,9 @@
 """A training step, ours beside timm's: time in turns, peak memory each in a process of its own."""
 
 import multiprocessing
-import resource
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
@@ -12,18 +11,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaformer.core.compiling import compile_module
+from metaformer.core.memory import added_memory_mib
 from metaformer.fast.bench.inference import Cell
 from metaformer.fast.bench.peers import Contest, contest, timm_state
 from metaformer.fast.candidates import NotHereError
 from metaformer.fast.for_training import for_training
 from metaformer.fast.timing import interleave
+from metaformer.fast.verify import TOLERANCE
 
-OURS = "ours, for_training"
+OURS, REFERENCE = "ours, for_training", "ours, eager"
+# Weights, gradients, and both moments of AdamW.
+HELD = 4
+
+
+Step = Callable[[], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """A training step of several contestants, and what it adds to the memory of a process at its peak."""
+    """A training step of several contestants, and what a training holds at the peak of a step."""
 
     name: str
     batch_size: int
@@ -75,7 +81,7 @@ def run_training(
     budget_s: float | None = None,
     watch: Callable[[str], None] = lambda _: None,
 ) -> TrainingResult:
-    """Times forward, backward and AdamW's step in turns; then measures memory.
+    """Checks the losses of two steps, times forward, backward and AdamW's step in turns; then measures memory.
 
     Args:
         name: A model of the zoo.
@@ -89,27 +95,24 @@ def run_training(
     """
     chosen = [who for who in CONTESTANTS if who in contestants or who == OURS]
     arguments = (name, batch_size, image_size, dtype)
+    watch("the losses to be expected")
+    expected = _two_losses(training_step(REFERENCE, name, batch_size, image_size, torch.float32))
     cells, steps = {}, {}
     for who in chosen:
         watch(f"preparing {who}")
-        try:
-            step = training_step(who, *arguments)
-            step()
-        except NotHereError as error:
-            cells[who] = Cell(peer=who, skipped=str(error))
-        # A contestant that cannot be built must not keep the others from being measured.
-        except Exception as error:
-            cells[who] = Cell(peer=who, skipped=f"failed: {' '.join(str(error).split())[:200]}")
-        else:
+        cells[who], step = _prepared(who, arguments, expected)
+        if step is not None:
             steps[who] = step
     timings = interleave(steps, rounds=rounds, budget_s=budget_s, watch=watch) if steps else {}
     for who, timing in timings.items():
         ratio = timing.ratio_to(timings[OURS]) if OURS in timings else None
-        cells[who] = Cell(peer=who, timing=timing, ratio=ratio)
+        cells[who] = Cell(peer=who, timing=timing, ratio=ratio, difference=cells[who].difference)
     peak_mib = {}
     for who in steps:
         watch(f"memory of {who}")
-        peak_mib[who] = peak_memory_mib(who, *arguments)
+        peak = peak_memory_mib(who, *arguments)
+        if peak is not None:
+            peak_mib[who] = peak
     side = image_size or contest(name, batch_size=1, image_size=None, dtype=dtype).example.shape[-1]
     return TrainingResult(
         name=name,
@@ -121,9 +124,29 @@ def run_training(
     )
 
 
-def training_step(
-    who: str, name: str, batch_size: int, image_size: int | None, dtype: torch.dtype
-) -> Callable[[], Tensor]:
+def _prepared(who: str, arguments: tuple[Any, ...], expected: Tensor) -> tuple[Cell, Step | None]:
+    try:
+        step = training_step(who, *arguments)
+        losses = _two_losses(step)
+    except NotHereError as error:
+        return Cell(peer=who, skipped=str(error)), None
+    # A contestant that cannot be built must not keep the others from being measured.
+    except Exception as error:
+        return Cell(peer=who, skipped=f"failed: {' '.join(str(error).split())[:200]}"), None
+    difference = float(((losses - expected).abs() / expected.abs()).max())
+    # AdamW's first step goes by the signs of the gradients, which noise can turn.
+    allowed = 10 * TOLERANCE[arguments[-1]]
+    if not difference <= allowed:
+        return Cell(peer=who, skipped=f"wrong by {difference:.1e} of the loss, allowed {allowed:.0e}"), None
+    return Cell(peer=who, difference=difference), step
+
+
+def _two_losses(step: Step) -> Tensor:
+    """The first shows whether the forward pass is right, the second whether the gradients are."""
+    return torch.stack([step(), step()])
+
+
+def training_step(who: str, name: str, batch_size: int, image_size: int | None, dtype: torch.dtype) -> Step:
     """One step of a contestant, ready to be called; returns the loss."""
     one = contest(name, batch_size=batch_size, image_size=image_size, dtype=dtype)
     one.model.requires_grad_(True)
@@ -145,25 +168,24 @@ def training_step(
     return step
 
 
-def peak_memory_mib(who: str, name: str, batch_size: int, image_size: int | None, dtype: torch.dtype) -> float:
-    """What two steps add to the memory of a fresh process at its peak, over what it holds before the first."""
+def peak_memory_mib(who: str, name: str, batch_size: int, image_size: int | None, dtype: torch.dtype) -> float | None:
+    """What a training holds at the peak of a step: weights, gradients, AdamW's moments, and what the step adds.
+
+    Measured in a fresh process, in its second step: libraries and compiler are not the model's. None where the system
+    does not tell.
+    """
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_peak_in_this_process, (who, name, batch_size, image_size, dtype))
 
 
-def _peak_in_this_process(who: str, name: str, batch_size: int, image_size: int | None, dtype: torch.dtype) -> float:
+def _peak_in_this_process(
+    who: str, name: str, batch_size: int, image_size: int | None, dtype: torch.dtype
+) -> float | None:
     step = training_step(who, name, batch_size, image_size, dtype)
-    # A step on one small image loads the libraries' code, which is not the model's.
-    training_step(who, name, 1, 64, dtype)()
-    # Else the compiler would take the second shape for one of many, and write code for all.
-    torch.compiler.reset()
-    before = _peak_mib()
     step()
-    step()
-    return _peak_mib() - before
-
-
-def _peak_mib() -> float:
-    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kib / 2**20 if sys.platform == "darwin" else kib / 2**10
+    added = added_memory_mib(step)
+    parameters = sum(
+        parameter.nbytes for parameter in contest(name, batch_size=1, image_size=64, dtype=dtype).model.parameters()
+    )
+    return None if added is None else added + HELD * parameters / 2**20

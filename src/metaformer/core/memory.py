@@ -1,0 +1,44 @@
+"""The main memory of this process."""
+
+import ctypes
+import gc
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def highest_memory_mib() -> float:
+    """The most that this process has held at once since its start (resident); not a number where nobody knows."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def added_memory_mib(call: Callable[[], object]) -> float | None:
+    """How much more this process holds at the peak of a call than before it; None where the system does not tell.
+
+    What is free but was not given back to the system is given back first, where that can be done.
+    """
+    gc.collect()
+    # Linux with the GNU library; others keep what they keep.
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
+    try:
+        # The highest mark becomes what is held now.
+        _CLEAR.write_text("5")
+        before = _highest_since_cleared_mib()
+    except (OSError, ValueError):
+        return None
+    call()
+    return _highest_since_cleared_mib() - before
+
+
+def _highest_since_cleared_mib() -> float:
+    (line,) = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
