@@ -11,15 +11,15 @@ from torch.testing import assert_close
 torch.manual_seed(0)
 TOLERANCE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
-
-def poison(shape, dtype):
-    return torch.full(shape, float("nan"), dtype=dtype)
-
-
 # Whatever a kernel does not write stays not-a-number, and no comparison forgives that.
-real = torch.empty
-torch.empty = lambda *size, **options: real(*size, **options).fill_(float("nan"))
-torch.empty_like = lambda x: torch.full_like(x, float("nan"))
+def poisoned(made):
+    return made.fill_(float("nan")) if made.is_floating_point() else made
+
+
+empty, new_empty = torch.empty, torch.Tensor.new_empty
+torch.empty = lambda *size, **options: poisoned(empty(*size, **options))
+torch.empty_like = lambda x: poisoned(x.clone())
+torch.Tensor.new_empty = lambda x, *size, **options: poisoned(new_empty(x, *size, **options))
 """
 
 POOL = """
@@ -67,6 +67,7 @@ for grid, pool_size, dtype, layout in cases:
     )
     assert_close(mine_x.double(), expected_x, **tolerance)
 assert kernels.fastest_launch(plain, 3) == kernels.LAUNCHES[0]
+kernels.probe(torch.device("cpu"))
 print("checked")
 """
 
@@ -116,6 +117,8 @@ for (activation, dtype, extras), (channels, hidden) in zip(cases, [(20, 70), (33
     )
     assert_close(mine_after.double(), after.detach(), **tolerance)
     assert_close(mine_grad.double(), expected_grad, **tolerance)
+assert kernels.fastest_launch(rows, 40, dtype) == kernels.LAUNCHES[0]
+kernels.probe(torch.device("cpu"))
 print("checked")
 """
 
@@ -141,7 +144,55 @@ for name, change in (("poolformerv2_s12", {}), ("poolformer_s12", {"norm": Batch
 print("checked")
 """
 
+TRAINING = """
+from metaformer.ops.norm_mlp import training as mlp
+from metaformer.ops.norm_mlp import training_triton
+from metaformer.ops.norm_mlp import triton as mlp_kernels
+from metaformer.ops.norm_pool import training as pool
+from metaformer.ops.norm_pool import triton as pool_kernels
 
-@pytest.mark.parametrize("kernels", [POOL, MLP, MODEL], ids=["norm_pool", "norm_mlp", "model"])
+training_triton.SLICE = 2 * 6 * 24
+used = []
+
+
+def gradients(on_kernels, dtype, factor, res_scale):
+    def chosen(kernels):
+        used.append(on_kernels)
+        return kernels if on_kernels else None
+
+    pool.kernels_for = lambda x: chosen(pool_kernels)
+    training_triton.kernels_for = lambda x, dtype: chosen(mlp_kernels)
+    torch.manual_seed(1)
+    x = (torch.randn(3, 20, 2, 3) + 0.5).requires_grad_()
+    names = {"scale": (20,), "bias": (20,), "res": (20,), "w1": (24, 20), "b1": (24,), "w2": (20, 24), "b2": (20,)}
+    p = {name: torch.randn(shape).requires_grad_() for name, shape in names.items()}
+    res = p["res"] if res_scale else None
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
+        y, moments = pool.trained_norm_pool(
+            x, p["scale"], p["bias"], pool_size=3, eps=1e-5, res_scale=res, factor=factor
+        )
+        z = mlp.trained_norm_mlp(
+            y, weight1=p["w1"], bias1=p["b1"], weight2=p["w2"], bias2=p["b2"], activation="gelu", eps=1e-5,
+            moments=moments, res_scale=res, factor=factor,
+        )
+    assert z.dtype == torch.float32
+    # The moments are differentiated too.
+    loss = (z.square() * torch.linspace(0, 1, z.numel()).view_as(z)).sum() + moments.square().sum()
+    wanted = [value for name, value in p.items() if res_scale or name != "res"]
+    return [z.detach(), *torch.autograd.grad(loss, [x, *wanted])]
+
+
+for dtype, factor, res_scale in (
+    (torch.float32, torch.tensor([0.0, 1.25, 1.25]), True), (torch.float32, None, False), (torch.bfloat16, None, True)
+):
+    for mine, its in zip(*(gradients(way, dtype, factor, res_scale) for way in (True, False)), strict=True):
+        size = its.abs().max().clamp(min=1e-6)
+        assert_close(mine / size, its / size, rtol=0, atol=2e-5 if dtype is torch.float32 else 5e-2)
+assert used.count(True) == used.count(False) > 0
+print("checked")
+"""
+
+
+@pytest.mark.parametrize("kernels", [POOL, MLP, MODEL, TRAINING], ids=["norm_pool", "norm_mlp", "model", "training"])
 def test_kernels_equal_the_definitions_forward_and_backward(run_python, kernels):
     assert run_python(PRELUDE + kernels, TRITON_INTERPRET="1").strip().endswith("checked")

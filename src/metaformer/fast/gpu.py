@@ -10,9 +10,6 @@ from metaformer.ops.norm_mlp import triton as mlp_kernels
 from metaformer.ops.norm_pool import triton as pool_kernels
 from metaformer.ops.normalise import sample_moments
 
-# A tile of tokens keeps all its channels on the chip; more than these do not fit.
-MOST_CHANNELS = 512
-
 
 class TritonBackend:
     """Builds steps in a dtype; those that the kernels do not cover are PyTorch's."""
@@ -26,7 +23,7 @@ class TritonBackend:
         return self.plain.pooling(folded, want_moments) if folded.norm == "token" else TritonPooling(folded)
 
     def mlp(self, folded: FoldedMLP, want_moments: bool) -> nn.Module:
-        fits = folded.norm == "sample" and folded.skip and len(folded.bias2) <= MOST_CHANNELS
+        fits = folded.norm == "sample" and folded.skip and len(folded.bias2) <= mlp_kernels.MOST_CHANNELS
         return TritonMLP(folded, self.dtype) if fits else self.plain.mlp(folded, want_moments)
 
     def convolution(self, folded: FoldedConvolution, want_moments: bool) -> nn.Module:
@@ -93,7 +90,7 @@ class TritonMLP(KeepsDtype):
             eps=self.eps,
             res_scale=self.res_scale,
             factor=None,
-            launch=mlp_kernels.LAUNCHES[0],
+            launch=mlp_kernels.fastest_launch(rows, len(self.bias1), self.weight1.dtype),
         )
         totals = sums.view(batch, -1, 2).sum(dim=1, dtype=torch.float64) / (height * width * channels)
         variance = (totals[:, 1] - totals[:, 0].square()).clamp(min=0)

@@ -1,7 +1,7 @@
 """The fused channel MLP sub-block for training: keeps its input and two numbers a sample, nothing hidden.
 
-In C++ where that fits, else in PyTorch: there a slice of rows (tokens) at a time goes through both layers, so that its
-hidden channels stay near.
+In C++ or Triton where that fits, else in PyTorch: there a slice of rows (tokens) at a time goes through both layers, so
+that its hidden channels stay near.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from metaformer.ops.native.library import NativeLibrary, native_library
 from metaformer.ops.norm_mlp import training_native as native
+from metaformer.ops.norm_mlp import training_triton as on_gpu
 from metaformer.ops.norm_mlp.reference import ACTIVATIONS
 from metaformer.ops.norm_mlp.training_native import Layers
 from metaformer.ops.normalise import sample_moments
@@ -92,10 +93,14 @@ class _NormMLP(torch.autograd.Function):
         layers = (weight1, bias1, weight2, bias2)
         ctx.save_for_backward(x, moments, *layers, res_scale, factor)
         ctx.options = options
+        settings = (res_scale, factor, options.activation, options.eps)
+        kernels = on_gpu.kernels_for(x, options.dtype)
+        if kernels is not None:
+            return on_gpu.forward(kernels, x, moments, _in(options.dtype, layers), *settings)
         library = _library(x, options)
-        if library is None:
-            return _plain_forward(x, moments, layers, res_scale, factor, options)
-        return native.forward(library, x, moments, layers, res_scale, factor, options.activation, options.eps)
+        if library is not None:
+            return native.forward(library, x, moments, layers, *settings)
+        return _plain_forward(x, moments, layers, res_scale, factor, options)
 
     @staticmethod
     @once_differentiable
@@ -105,7 +110,7 @@ class _NormMLP(torch.autograd.Function):
         grad = grad.contiguous(memory_format=torch.channels_last)
         library = _library(x, options)
         if library is None:
-            grads = _plain_backward(x, grad, moments, tuple(layers), res_scale, factor, options)
+            grads = _sliced_backward(x, grad, moments, tuple(layers), res_scale, factor, options)
         else:
             settings = (res_scale, factor, options.activation, options.eps)
             grads = native.backward(library, x, grad, moments, tuple(layers), *settings)
@@ -122,7 +127,7 @@ def _library(x: Tensor, options: _Options) -> NativeLibrary | None:
 def _plain_forward(
     x: Tensor, moments: Tensor, layers: Layers, res_scale: Tensor | None, factor: Tensor | None, options: _Options
 ) -> Tensor:
-    first, shift1, second, shift2 = (tensor.to(options.dtype) for tensor in layers)
+    first, shift1, second, shift2 = _in(options.dtype, layers)
     z = torch.empty_like(x)
     rows, out = _rows(x), _rows(z)
     statistics = _Statistics(x, moments, factor, options.eps)
@@ -133,7 +138,7 @@ def _plain_forward(
     return z
 
 
-def _plain_backward(
+def _sliced_backward(
     x: Tensor,
     grad: Tensor,
     moments: Tensor,
@@ -143,23 +148,47 @@ def _plain_backward(
     options: _Options,
 ) -> tuple[Tensor, ...]:
     weight1, bias1, weight2, _ = layers
-    first, shift, second = (tensor.to(options.dtype) for tensor in (weight1, bias1, weight2))
+    rounded = _in(options.dtype, layers)
     statistics = _Statistics(x, moments, factor, options.eps)
     grad_normed = torch.empty_like(x)
     grads1, grads2 = _Sums(weight1, bias1), _Sums(weight2, weight2[:, 0])
     rows, out, rows_grad = _rows(x), _rows(grad_normed), _rows(grad)
-    for part in _slices(rows, len(shift)):
-        normed = statistics.normalise(rows, part, options.dtype)
-        hidden, before = _activated(F.linear(normed, first, shift), options.activation)
-        grad_branch = statistics.scaled(rows_grad[part], part).to(options.dtype)
-        grads2.add(grad_branch, hidden)
-        (grad_before,) = torch.autograd.grad(hidden, before, grad_branch @ second)
+    kernels = on_gpu.kernels_for(x, options.dtype)
+    if kernels is None:
+        hidden_slices = _hidden_slices(rows, rows_grad, statistics, rounded, options)
+    else:
+        settings = (factor, options.activation, options.eps)
+        slices = on_gpu.hidden_slices(kernels, rows, rows_grad, moments, rounded, *settings)
+        hidden_slices = (
+            (part, statistics.normalise(rows, part, options.dtype), hidden, grad_before)
+            for part, hidden, grad_before in slices
+        )
+    for part, normed, hidden, grad_before in hidden_slices:
+        grads2.add(statistics.scaled(rows_grad[part], part).to(options.dtype), hidden)
         grads1.add(grad_before, normed)
-        out[part] = grad_before @ first
+        out[part] = grad_before @ rounded[0]
     grad_x = statistics.grad_of_input(x, grad_normed)
     grad_x += grad if res_scale is None else grad * res_scale[:, None, None].to(grad.dtype)
     sums = (grads1.weight, grads1.bias, grads2.weight, grads2.bias)
     return grad_x, *(total.to(layer.dtype) for total, layer in zip(sums, layers, strict=True))
+
+
+def _hidden_slices(
+    rows: Tensor, rows_grad: Tensor, statistics: "_Statistics", layers: Layers, options: _Options
+) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """The normalised rows, the hidden tensor behind the activation, its gradient in front of it; by slices of rows."""
+    first, shift, second, _ = layers
+    for part in _slices(rows, len(shift)):
+        normed = statistics.normalise(rows, part, options.dtype)
+        hidden, before = _activated(F.linear(normed, first, shift), options)
+        grad_branch = statistics.scaled(rows_grad[part], part).to(options.dtype)
+        (grad_before,) = torch.autograd.grad(hidden, before, grad_branch @ second)
+        yield part, normed, hidden, grad_before
+
+
+def _in(dtype: torch.dtype, layers: Layers) -> Layers:
+    weight1, bias1, weight2, bias2 = layers
+    return weight1.to(dtype), bias1.to(dtype), weight2.to(dtype), bias2.to(dtype)
 
 
 class _Statistics:
@@ -209,11 +238,11 @@ class _Sums:
         self.bias += grad.sum(dim=0, dtype=self.bias.dtype)
 
 
-def _activated(before: Tensor, activation: str) -> tuple[Tensor, Tensor]:
+def _activated(before: Tensor, options: _Options) -> tuple[Tensor, Tensor]:
     """The activation and its input, joined by autograd."""
     with torch.enable_grad():
         before = before.detach().requires_grad_()
-        return ACTIVATIONS[activation](before), before
+        return ACTIVATIONS[options.activation](before), before
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -2,13 +2,17 @@
 
 Rows are tokens of all samples. Forward keeps a tile of tokens on the chip while it walks over the hidden channels: the
 hidden tensor is never written. Backward makes it again, and writes what the matrix library needs for the gradients.
-Products take operands in the dtype of x and are summed in float32.
+Products take operands in the dtype of the weights, whatever that of the features, and are summed in float32.
 """
 
 # Kernels are typed by Triton, when it compiles them.
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator, no-untyped-def"
 
+import math
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -19,6 +23,8 @@ ACTIVATION_KINDS = {"none": 0, "gelu": 1, "relu": 2, "silu": 3, "squared_relu": 
 LAUNCHES = ((32, 32, 4), (64, 32, 4), (64, 64, 8), (128, 64, 8))
 # Channels of the input that are multiplied at a time.
 DEPTH = 32
+# A tile of tokens keeps all its channels on the chip; more than these do not fit.
+MOST_CHANNELS = 512
 
 
 @triton.jit
@@ -73,7 +79,7 @@ def _hidden_tile(
         normed = tl.where(inside, (x - mean[:, None]) * rstd[:, None], 0.0)
         inside = (hidden[None, :] < num_hidden) & (depth[:, None] < channels)
         weight = tl.load(weight_ptr + hidden[None, :] * channels + depth[:, None], mask=inside, other=0.0)
-        total = _product(normed, weight, total, x_ptr.dtype.element_ty, WIDE)
+        total = _product(normed, weight, total, weight_ptr.dtype.element_ty, WIDE)
     bias = tl.load(bias_ptr + hidden, mask=hidden < num_hidden, other=0.0).to(tl.float32)
     return total + bias[None, :]
 
@@ -101,7 +107,7 @@ def _forward_kernel(
         after = _activate(before, KIND)
         inside = (hidden[:, None] < num_hidden) & is_channel[None, :]
         weight = tl.load(w2_ptr + channel[None, :] * num_hidden + hidden[:, None], mask=inside, other=0.0)
-        total = _product(after, weight, total, x_ptr.dtype.element_ty, WIDE)
+        total = _product(after, weight, total, w2_ptr.dtype.element_ty, WIDE)
     total += tl.load(b2_ptr + channel, mask=is_channel, other=0.0).to(tl.float32)[None, :]
     if HAS_FACTOR:
         total = total * tl.load(factor_ptr + sample, mask=is_row, other=0.0).to(tl.float32)[:, None]
@@ -140,7 +146,7 @@ def _hidden_grad_kernel(
         branch = tl.load(grad_ptr + row[:, None] * channels + depth[None, :], mask=inside, other=0.0)
         inside = (depth[:, None] < channels) & (hidden[None, :] < num_hidden)
         weight = tl.load(w2_ptr + depth[:, None] * num_hidden + hidden[None, :], mask=inside, other=0.0)
-        grad = _product(branch, weight, grad, x_ptr.dtype.element_ty, WIDE)
+        grad = _product(branch, weight, grad, w2_ptr.dtype.element_ty, WIDE)
     if HAS_FACTOR:
         grad = grad * tl.load(factor_ptr + sample, mask=is_row, other=0.0).to(tl.float32)[:, None]
     at = row[:, None] * num_hidden + hidden[None, :]
@@ -207,11 +213,14 @@ def hidden_grads(
     factor: Tensor | None,
     launch: tuple[int, int, int],
 ) -> tuple[Tensor, Tensor]:
-    """The hidden tensor again, behind the activation, and the gradient of the hidden tensor in front of it."""
+    """The hidden tensor again, behind the activation, and the gradient of the hidden tensor in front of it.
+
+    Both in the dtype of the weights.
+    """
     num_rows, channels = rows.shape
     hidden = weight1.shape[0]
     num_rows_of_tile, hidden_of_tile, warps = launch
-    after, before_grad = (rows.new_empty((num_rows, hidden)) for _ in range(2))
+    after, before_grad = (weight1.new_empty((num_rows, hidden)) for _ in range(2))
     grid = (triton.cdiv(num_rows, num_rows_of_tile), triton.cdiv(hidden, hidden_of_tile))
     _hidden_grad_kernel[grid](
         rows, grad, moments, rows if factor is None else factor, weight1, bias1, weight2, after, before_grad,
@@ -220,3 +229,59 @@ def hidden_grads(
         ROWS=num_rows_of_tile, HIDDEN=hidden_of_tile, DEPTH=DEPTH, WIDE=not rows.is_cuda, num_warps=warps,
     )  # fmt: skip
     return after, before_grad
+
+
+def fastest_launch(rows: Tensor, hidden: int, dtype: torch.dtype) -> tuple[int, int, int]:
+    """The row of LAUNCHES that is fastest for the forward pass of rows of this shape; the first on no GPU.
+
+    Args:
+        rows: Tokens of all samples, and channels.
+        hidden: Channels between the layers.
+        dtype: Of the weights.
+    """
+    if not rows.is_cuda:
+        return LAUNCHES[0]
+    channels = rows.shape[1]
+    weight, shift = rows.new_ones(hidden * channels, dtype=dtype), rows.new_ones(max(hidden, channels), dtype=dtype)
+    layers: dict[str, Any] = {"weight1": weight.view(hidden, channels), "weight2": weight.view(channels, hidden)}
+    layers |= {"bias1": shift[:hidden], "bias2": shift[:channels], "res_scale": None, "factor": None}
+    moments = rows.new_ones((1, 2), dtype=torch.float32)
+
+    def milliseconds(launch: tuple[int, int, int]) -> float:
+        options: Any = {"tokens": len(rows), "activation": "gelu", "eps": 1e-5, "launch": launch}
+        try:
+            return float(triton.testing.do_bench(lambda: forward(rows, moments, **layers, **options)))
+        # A tile that is too large for this GPU.
+        except triton.runtime.errors.OutOfResources:
+            return math.inf
+
+    key: Any = (rows.shape, rows.dtype, hidden, dtype, rows.device)
+    if key not in _FASTEST:
+        _FASTEST[key] = min(LAUNCHES, key=milliseconds)
+    return _FASTEST[key]
+
+
+def probe(device: torch.device) -> None:
+    """Runs each kernel once, on a batch whose results are known.
+
+    Raises:
+        RuntimeError: One of them is wrong; or whatever Triton raises.
+    """
+    numbers = torch.arange(4 * 20 * 40, device=device, dtype=torch.float32).sin()
+    rows, weight = numbers[: 4 * 20].view(4, 20), numbers[: 20 * 40] / 20**0.5
+    layers: Any = {"weight1": weight.view(40, 20), "bias1": numbers[:40], "weight2": weight.view(20, 40)}
+    moments = torch.tensor([[0.0, 1.0]], device=device)
+    options: Any = {"tokens": 4, "activation": "gelu", "eps": 0.0, "factor": None, "launch": LAUNCHES[0]}
+    y, _ = forward(rows, moments, **layers, bias2=numbers[:20], res_scale=None, **options)
+    after, before_grad = hidden_grads(rows, rows, moments, **layers, **options)
+    with torch.enable_grad():
+        before = (rows @ layers["weight1"].T + layers["bias1"]).requires_grad_()
+        hidden = F.gelu(before)
+        (expected_grad,) = torch.autograd.grad(hidden, before, rows @ layers["weight2"])
+    expected = rows + hidden.detach() @ layers["weight2"].T + numbers[:20]
+    pairs = ((y, expected), (after, hidden.detach()), (before_grad, expected_grad))
+    if not all(torch.allclose(actual, wanted, rtol=1e-2, atol=1e-2) for actual, wanted in pairs):
+        raise RuntimeError("a kernel's result is wrong")
+
+
+_FASTEST: dict[Any, tuple[int, int, int]] = {}

@@ -1,5 +1,6 @@
 """The fused pooling sub-block for training: keeps the input and two numbers a sample, nothing else."""
 
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from metaformer.ops.norm_pool.operator import norm_pool as operator
 from metaformer.ops.normalise import sample_moments
 from metaformer.ops.pool_mix import pool_mix
+from metaformer.ops.triton_kernels import triton_kernels
 
 
 # A compiler goes around it: kernels of our own are no Python for it to read.
@@ -62,7 +64,7 @@ class _NormPool(torch.autograd.Function):
         moments = sample_moments(x)
         ctx.save_for_backward(x, moments, scale, res_scale, factor)
         ctx.pool_size, ctx.eps, ctx.has_bias = pool_size, eps, bias is not None
-        if factor is None:
+        if factor is None and not x.is_cuda:
             return operator(x, moments, scale, res_scale, pool_size, "sample", eps, True)
         return _forward(x, moments, scale, res_scale, factor, pool_size, eps)
 
@@ -74,15 +76,21 @@ class _NormPool(torch.autograd.Function):
         if any(ctx.needs_input_grad[index] for index in (0, 1, 3)):
             grad = _with_moments(grad, grad_moments, (x, moments, scale, res_scale, factor, pool_size, eps))
         mean, gain, rstd = _statistics(moments, factor, eps)
+        kernels = kernels_for(x)
         # Sums of grad * (P x - x) over the tokens of each sample and channel: all that scale and rstd need.
-        sums = (grad * pool_mix(x, pool_size)).sum(dim=(2, 3), dtype=mean.dtype)
+        if kernels is None:
+            sums = (grad * pool_mix(x, pool_size)).sum(dim=(2, 3), dtype=mean.dtype)
+        else:
+            sums = kernels.sums_for_backward(x, grad, pool_size)
         grad_scale = (gain * sums).sum(dim=0).to(scale.dtype)
         # d rstd / d x = -rstd^3 (x - mean) / n, and gain is factor * rstd.
         pull = gain * rstd.square() * (sums * scale).sum(dim=1, keepdim=True) / x.shape[1:].numel()
-        through = grad * (gain * scale)[:, :, None, None].to(grad.dtype)
-        grad_x = _transposed_pool_mix(through, x, pool_size)
-        grad_x = torch.addcmul(grad_x, x - mean[:, :, None, None].to(x.dtype), -pull[:, :, None, None].to(x.dtype))
-        grad_x = grad_x + (grad if res_scale is None else grad * res_scale[:, None, None].to(grad.dtype))
+        if kernels is None:
+            grad_x = _grad_of_input(x, grad, (mean, gain, pull), scale, res_scale, pool_size)
+        else:
+            samples = {"gain": gain.flatten(), "mean": mean.flatten().contiguous(), "pull": pull.flatten()}
+            options = {"pool_size": pool_size, "launch": kernels.fastest_launch(x, pool_size)}
+            grad_x = kernels.backward(x, grad, **samples, scale=scale, res_scale=res_scale, **options)
         grad_res = None if res_scale is None else (grad * x).sum(dim=(0, 2, 3)).to(res_scale.dtype)
         return grad_x, grad_scale, torch.zeros_like(scale) if ctx.has_bias else None, grad_res, None, None, None
 
@@ -97,9 +105,34 @@ def _forward(
     eps: float,
 ) -> tuple[Tensor, Tensor]:
     _, gain, _ = _statistics(moments, factor, eps)
+    kernels = kernels_for(x)
+    if kernels is not None:
+        launch = kernels.fastest_launch(x, pool_size)
+        made: tuple[Tensor, Tensor] = kernels.forward(x, gain.flatten(), scale, res_scale, pool_size, launch)
+        return made
     skip = x if res_scale is None else x * res_scale[:, None, None].to(x.dtype)
     y = torch.addcmul(skip, pool_mix(x, pool_size), (gain * scale)[:, :, None, None].to(x.dtype))
     return y, sample_moments(y)
+
+
+def kernels_for(x: Tensor) -> ModuleType | None:
+    """The Triton kernels, for what they compute: float32 and less on a GPU."""
+    return triton_kernels("norm_pool", x.device) if x.is_cuda and x.dtype != torch.float64 else None
+
+
+def _grad_of_input(
+    x: Tensor,
+    grad: Tensor,
+    columns: tuple[Tensor, Tensor, Tensor],
+    scale: Tensor,
+    res_scale: Tensor | None,
+    pool_size: int,
+) -> Tensor:
+    mean, gain, pull = columns
+    through = grad * (gain * scale)[:, :, None, None].to(grad.dtype)
+    grad_x = _transposed_pool_mix(through, x, pool_size)
+    grad_x = torch.addcmul(grad_x, x - mean[:, :, None, None].to(x.dtype), -pull[:, :, None, None].to(x.dtype))
+    return grad_x + (grad if res_scale is None else grad * res_scale[:, None, None].to(grad.dtype))
 
 
 def _statistics(moments: Tensor, factor: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,6 +10,7 @@ memory is read in its order where the channels lie together; any other strides w
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -192,6 +193,31 @@ def fastest_launch(x: Tensor, pool_size: int) -> tuple[int, int]:
     if key not in _FASTEST:
         _FASTEST[key] = min(LAUNCHES, key=milliseconds)
     return _FASTEST[key]
+
+
+def probe(device: torch.device) -> None:
+    """Runs each kernel once, on a batch whose results are known.
+
+    Raises:
+        RuntimeError: One of them is wrong; or whatever Triton raises.
+    """
+    x = torch.arange(2 * 4 * 3 * 3, device=device, dtype=torch.float32).view(2, 4, 3, 3).sin()
+    ones, per_sample = torch.ones(4, device=device), torch.ones(2, device=device)
+    mixed = F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) - x
+    y, _ = forward(x, per_sample, ones, None, 3, LAUNCHES[0])
+    sums = sums_for_backward(x, x, 3)
+    options: Any = {
+        "gain": per_sample,
+        "mean": 0 * per_sample,
+        "pull": 0 * per_sample,
+        "scale": ones,
+        "res_scale": None,
+    }
+    grad = backward(x, x, **options, pool_size=3, launch=LAUNCHES[0])
+    # <g, (1 + M) x> = <(1 + M') g, x>, here with g = x.
+    pairs = ((y, x + mixed), (sums, (x * mixed).sum(dim=(2, 3))), ((grad * x).sum(), (x * y).sum()))
+    if not all(torch.allclose(actual, expected, rtol=1e-3, atol=1e-3) for actual, expected in pairs):
+        raise RuntimeError("a kernel's result is wrong")
 
 
 _FASTEST: dict[Any, tuple[int, int]] = {}
