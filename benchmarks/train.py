@@ -28,7 +28,7 @@ from metaformer.core.machine import provenance
 from metaformer.core.memory import added_memory_mib
 from metaformer.fast import for_training
 from metaformer.models.metaformer import MetaFormer
-from metaformer.recipes.cifar10_small import SMALL_METAFORMER
+from metaformer.recipes.cifar10 import SMALL_METAFORMER
 
 Step = Callable[[], None]
 

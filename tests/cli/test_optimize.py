@@ -8,6 +8,7 @@ import torch
 
 from metaformer.cli.optimize import optimize
 from metaformer.core.errors import ConfigError
+from metaformer.core.run_record import read_run_record
 from metaformer.fast import candidates, trial
 from metaformer.fast.candidates import NotHereError
 
@@ -24,33 +25,40 @@ def quick(tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "ROUNDS", 3)
 
 
-def run(capsys, *words, **options):
+def run(capsys, tmp_path, **options):
     with warnings.catch_warnings():
         # On a busy machine the original may win.
         warnings.simplefilter("ignore", UserWarning)
-        assert optimize("poolformer_s12", *words, batch_size=1, image_size=64, **options) == 0
+        assert optimize("poolformer_s12", batch_size=1, image_size=64, record=tmp_path / "record", **options) == 0
     return capsys.readouterr().out
 
 
-def test_it_prints_the_table_and_the_choice(capsys):
-    text = run(capsys)
+def test_it_prints_the_table_and_the_choice(capsys, tmp_path):
+    text = run(capsys, tmp_path)
     assert text.startswith("poolformer_s12, batch of 1, 3x64x64, fp32, ")
     assert re.search(r"^[* ] original +[\d.]+ +[\d.]+% +1\.00x", text, re.M)
     assert re.search(r"^[* ] folded +[\d.]+ ", text, re.M)
     (chosen,) = re.findall(r"^chosen: (.*)$", text, re.M)
     assert re.search(rf"^\* {re.escape(chosen)} ", text, re.M)
-    again = run(capsys)
+    record = read_run_record(tmp_path / "record")
+    assert record.labels["chosen"] == chosen
+    assert record.metrics["original/speedup"].value == 1
+    assert "left out by the test" in record.labels["dropped"]["folded, compiled"]
+    expected = "metaformer optimize poolformer_s12 --batch-size 1 --image-size 64 64 --dtype fp32 --again"
+    assert record.command == expected
+    again = run(capsys, tmp_path)
     assert f"chosen: {chosen} (from an earlier trial; --again repeats it)" in again
+    assert read_run_record(tmp_path / "record").labels["from_an_earlier_trial"]
 
 
-def test_bf16(capsys):
-    assert re.search(r"^[* ] native, float32 inside", run(capsys, dtype="bf16"), re.M)
+def test_bf16(capsys, tmp_path):
+    assert re.search(r"^[* ] native, float32 inside", run(capsys, tmp_path, dtype="bf16"), re.M)
 
 
 @pytest.mark.usefixtures("no_shape_checks")
 def test_the_model_is_written(capsys, tmp_path):
     path = tmp_path / "fast.pt2"
-    assert f"wrote {path}" in run(capsys, out=path)
+    assert f"wrote {path}" in run(capsys, tmp_path, out=path)
     loaded = torch.export.load(path).module()
     assert loaded(torch.randn(1, 3, 64, 64)).shape == (1, 1000)
 

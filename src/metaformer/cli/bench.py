@@ -1,7 +1,6 @@
 """`metaformer bench`: our models beside timm, ONNX Runtime, OpenVINO and ResNet-18, in one interleaved run."""
 
 import contextlib
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from metaformer.analysis.cost import profile
+from metaformer.cli.parsing import command_of
 from metaformer.core.errors import ConfigError, unknown
 from metaformer.fast.bench.inference import Cell, ContestResult, run_contest, share_of_peak
 from metaformer.fast.bench.peers import PEERS
@@ -109,23 +109,13 @@ def bench(
         macs=cost.macs,
         peak_gflops=peak,
         settings=settings,
-        command=_command(name, settings),
+        command=command_of("bench", name, settings),
         started=started,
         wall_time_s=time.perf_counter() - clock,
     )
     console.print(f"\nwrote {path}", markup=False)
     console.print(f"page: {write_bench_page(out).resolve()}", markup=False)
     return 0
-
-
-def _command(name: str, settings: dict[str, Any]) -> str:
-    """What measures it again, from the command line, whoever called `bench`."""
-    words = ["metaformer", "bench", name]
-    for key, value in settings.items():
-        values = value if isinstance(value, list) else [value]
-        if value is not None and (values or key == "batch_sizes"):
-            words += [f"--{key.replace('_', '-')}", *map(str, values)]
-    return shlex.join(words)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """`metaformer optimize`: the fastest way to run a model on this machine, found by a timed trial."""
 
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,10 +9,12 @@ import torch
 import tyro
 from rich.console import Console
 
+from metaformer.cli.parsing import command_of
 from metaformer.core.errors import ConfigError
 from metaformer.fast.optimize import optimize as faster
 from metaformer.fast.optimize import trial_of
 from metaformer.fast.save import save_program
+from metaformer.fast.trial_record import write_trial
 from metaformer.models.create import create_model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -25,8 +29,9 @@ def optimize(
     dtype: Literal["fp32", "bf16"] = "fp32",
     out: Path | None = None,
     again: bool = False,
+    record: Path = Path("runs/optimize"),
 ) -> int:
-    """Tries every way to run a model for one batch size, image size and dtype; prints the table.
+    """Tries every way to run a model for one batch size, image size and dtype; prints the table, writes run.json.
 
     Args:
         name: A model of the zoo; see 'metaformer models'.
@@ -36,7 +41,9 @@ def optimize(
         dtype: What the model computes in.
         out: Write the faster model there, for torch.export.load (.pt2).
         again: Time all ways anew, even if an earlier trial fits.
+        record: Folder of run.json.
     """
+    started, clock = datetime.now(UTC), time.perf_counter()
     if batch_size < 1:
         raise ConfigError(f"--batch-size must be at least 1; got {batch_size}.")
     if out is not None and out.suffix != ".pt2":
@@ -52,6 +59,23 @@ def optimize(
     console.print(f"{name}, {shape}, {torch.get_num_threads()} threads\n", markup=False)
     console.print(str(trial), markup=False)
     console.print(f"\nchosen: {trial.chosen}{' (from an earlier trial; --again repeats it)' if trial.cached else ''}")
+    settings = {
+        "weights": weights,
+        "batch_size": batch_size,
+        "image_size": [height, width],
+        "dtype": dtype,
+        "again": True,
+    }
+    written = write_trial(
+        record,
+        trial,
+        name=name,
+        settings=settings,
+        command=command_of("optimize", name, settings),
+        started=started,
+        wall_time_s=time.perf_counter() - clock,
+    )
+    console.print(f"wrote {written}", markup=False)
     if out is not None:
         save_program(chosen, example, out)
         console.print(

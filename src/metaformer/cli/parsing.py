@@ -5,9 +5,13 @@ import difflib
 import functools
 import io
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import tyro
+
+EMPTY_IS_SAID = ("batch_sizes",)
 
 
 class UsageError(Exception):
@@ -29,6 +33,22 @@ def parse_and_call(command: Callable[..., int], words: list[str], *, prog: str) 
             return 0
         raise UsageError(f"{_one_line(box.getvalue())} See: {prog} --help") from None
     return call()
+
+
+def command_of(command: str, name: str, settings: Mapping[str, Any]) -> str:
+    """The command line that asks for these settings, whoever called the command's function.
+
+    Flags are True or left out; None is left out.
+    """
+    words = ["metaformer", command, name]
+    for key, value in settings.items():
+        if value is None or value is False:
+            continue
+        values = [] if value is True else value if isinstance(value, list) else [value]
+        # An empty list of what has a default must be said.
+        if values or value is True or key in EMPTY_IS_SAID:
+            words += [f"--{key.replace('_', '-')}", *map(str, values)]
+    return shlex.join(words)
 
 
 def _deferred(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:

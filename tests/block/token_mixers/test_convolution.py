@@ -56,6 +56,8 @@ def test_wrong_options_are_refused(options, message):
 
 
 def test_groups_that_do_not_divide_the_channels_are_refused_with_the_nearest(site):
-    message = rf"groups must divide the {site.dim} channels of stage {site.stage}; got {site.dim + 1}. Try {site.dim}."
+    message = (
+        rf"groups must divide the {site.dim} channels of stage {site.stage + 1}; got {site.dim + 1}. Try {site.dim}."
+    )
     with pytest.raises(ConfigError, match=message):
         ConvolutionConfig(groups=site.dim + 1).build(site)

@@ -35,7 +35,7 @@ class ConvolutionConfig:
         if site.dim % self.groups:
             nearest = nearest_divisor(site.dim, self.groups)
             raise ConfigError(
-                f"ConvolutionConfig.groups must divide the {site.dim} channels of stage {site.stage}; "
+                f"ConvolutionConfig.groups must divide the {site.dim} channels of stage {site.stage + 1}; "
                 f"got {self.groups}. Try {nearest}."
             )
         padding = self.kernel_size // 2

@@ -1,11 +1,11 @@
-"""A small MetaFormer on CIFAR-10, for one laptop and one hour; or five minutes."""
+"""CIFAR-10 on one laptop: mixers compared in an hour, the best we know in an hour, a few minutes."""
 
 from dataclasses import replace
 
 from metaformer.block.channel_mlp import ChannelMLPConfig
 from metaformer.block.norm import BatchNormConfig
 from metaformer.block.residual import ResidualConfig
-from metaformer.block.token_mixers import PoolingConfig
+from metaformer.block.token_mixers import ConvolutionConfig, PoolingConfig
 from metaformer.data.augmentation import AugmentationConfig
 from metaformer.data.preparation import Preparation
 from metaformer.models.config import DOWNSAMPLING, MetaFormerConfig, PatchEmbeddingConfig
@@ -20,6 +20,19 @@ SMALL_METAFORMER = MetaFormerConfig(
     patch_embeddings=(PatchEmbeddingConfig(kernel_size=5, stride=2, padding=2), DOWNSAMPLING, DOWNSAMPLING),
     norm=BatchNormConfig(),
     channel_mlp=ChannelMLPConfig(ratio=2.0),
+    residuals=(ResidualConfig(layer_scale_init=1.0),),
+    init_std=None,
+    num_classes=10,
+    image_size=(32, 32),
+)
+WIDE_METAFORMER = MetaFormerConfig(
+    dims=(32, 64, 256, 256),
+    depths=(1, 2, 1, 1),
+    token_mixers=(ConvolutionConfig(),) * 4,
+    # The first stage sees every pixel.
+    patch_embeddings=(PatchEmbeddingConfig(kernel_size=3, stride=1, padding=1), *(DOWNSAMPLING,) * 3),
+    norm=BatchNormConfig(),
+    channel_mlp=ChannelMLPConfig(ratio=1.0),
     residuals=(ResidualConfig(layer_scale_init=1.0),),
     init_std=None,
     num_classes=10,
@@ -58,6 +71,22 @@ def cifar10_small(model: str = "") -> Run:
         ),
         seed=0,
     )
+
+
+def cifar10_wide(model: str = "") -> Run:
+    """CIFAR-10 in an hour, the best MetaFormer we know for it: dense 3x3 convolutions as token mixers, few wide blocks.
+
+    Command: `metaformer train cifar10-wide --data cifar10:DIR`. Hardware: two CPU cores.
+
+    The training is that of `cifar10_small`; the body is chosen for what two cores do in an hour: a first stage at full
+    resolution, 256 channels from 8x8 tokens on, a channel MLP without expansion.
+
+    Args:
+        model: As for `cifar10_small`.
+    """
+    hour = cifar10_small(model)
+    wide = hour.model if model else WIDE_METAFORMER
+    return replace(hour, name="cifar10_wide", model=wide, train=replace(hour.train, epochs=12))
 
 
 def cifar10_five_minutes(model: str = "") -> Run:
