@@ -57,6 +57,8 @@ def test_requests_that_cannot_work():
         bench(batch_sizes=(0,))
     with pytest.raises(ConfigError, match="--batch-sizes must be at least 1"):
         bench(batch_sizes=())
+    with pytest.raises(ConfigError, match="--training-batch-size must be at least 1, or 0"):
+        bench(training_batch_size=-1)
     with pytest.raises(ConfigError, match="--scaling needs at least two sizes"):
         bench(scaling=(128,))
     with pytest.raises(ConfigError, match="--rounds must be at least 3"):

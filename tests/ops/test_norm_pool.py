@@ -136,6 +136,23 @@ def test_missing_moments_are_refused():
         operator(torch.randn(1, 6, 3, 3), None, torch.ones(6), None, 3, "sample", 1e-5, False)
 
 
+def test_the_operators_second_derivative_is_refused_not_wrong():
+    x = torch.randn(2, 4, 5, 5, requires_grad=True)
+    y, _ = operator(x, None, torch.randn(4), None, 3, "token", 1e-5, False)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(y.sum(), x, create_graph=True)
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("level", [10, 100, 1000])
+def test_the_variance_survives_a_mean_far_above_it(level):
+    x = torch.randn(2, 64, 14, 14) + level
+    _, moments = operator(x, None, torch.zeros(64), None, 3, "none", 1e-5, True)
+    exact = x.double().flatten(1).var(dim=1, correction=0)
+    # Sums of squares are level**2 times as large as what is left of them.
+    assert ((moments[:, 1] - exact) / exact).abs().max() < 1e-7 * level**2 + 1e-5
+
+
 def test_the_operator_has_the_gradient_of_the_definition():
     x = torch.randn(2, 4, 5, 5, requires_grad=True)
     scale = torch.randn(4, requires_grad=True)

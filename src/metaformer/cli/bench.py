@@ -1,6 +1,7 @@
 """`metaformer bench`: our models beside timm, ONNX Runtime, OpenVINO and ResNet-18, in one interleaved run."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -56,18 +57,6 @@ def bench(
         minutes: No further round of a contest begins after so many minutes; 3 are always made.
         out: Folder of run.json.
     """
-    _check(name, peers, scaling, rounds)
-    if min(batch_sizes, default=1) < 1 or not (batch_sizes or training_batch_size or scaling):
-        raise ConfigError(f"--batch-sizes must be at least 1 each; got {batch_sizes}.")
-    started, clock = datetime.now(UTC), time.perf_counter()
-    console = Console(soft_wrap=True, highlight=False)
-    with torch.device("meta"):
-        model = create_model(name, image_size=image_size)
-    cost, peak = profile(model, model.config.image_size), measured_peak()
-    threads = torch.get_num_threads()
-    console.print(f"{name}, {cost.macs / 1e9:.2f} GMACs, {threads} threads", markup=False)
-    if peak is not None:
-        console.print(f"multiply-add peak {peak:.0f} GFLOP/s in fp32: {2 * cost.macs / peak / 1e6:.2f} ms an image")
     settings: dict[str, Any] = {
         "batch_sizes": list(batch_sizes),
         "image_size": image_size,
@@ -78,24 +67,27 @@ def bench(
         "rounds": rounds,
         "minutes": minutes,
     }
-    contests, steps = [], []
+    _check(name, settings)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    console = Console(soft_wrap=True, highlight=False)
+    with torch.device("meta"):
+        model = create_model(name, image_size=image_size)
+    macs, peak = profile(model, model.config.image_size).macs, measured_peak()
+    console.print(f"{name}, {macs / 1e9:.2f} GMACs, {torch.get_num_threads()} threads", markup=False)
+    if peak is not None:
+        console.print(f"multiply-add peak {peak:.0f} GFLOP/s in fp32: {2 * macs / peak / 1e6:.2f} ms an image")
     common: Any = {"image_size": image_size, "rounds": rounds, "budget_s": 60 * minutes}
-    for dtype in dtypes:
-        for batch_size in batch_sizes:
-            with watching(f"batch of {batch_size}, {dtype}") as watch:
-                result = run_contest(
-                    name, batch_size=batch_size, dtype=DTYPES[dtype], peers=peers, watch=watch, **common
-                )
-            contests.append(result)
-            _show(console, f"inference, batch of {batch_size}, {result.side_px} px, {dtype}", result, cost.macs, peak)
-        if training_batch_size:
-            with watching(f"training, batch of {training_batch_size}, {dtype}") as watch:
-                step = run_training(name, batch_size=training_batch_size, dtype=DTYPES[dtype], watch=watch, **common)
-            steps.append(step)
-            _show(
-                console, f"training step, batch of {training_batch_size}, {step.side_px} px, {dtype}", step, None, None
-            )
-    growth = None
+    contests, steps, growth = [], [], None
+    for dtype, batch_size in itertools.product(dtypes, batch_sizes):
+        with watching(f"batch of {batch_size}, {dtype}") as watch:
+            result = run_contest(name, batch_size=batch_size, dtype=DTYPES[dtype], peers=peers, watch=watch, **common)
+        contests.append(result)
+        _show(console, f"inference, batch of {batch_size}, {result.side_px} px, {dtype}", result, macs, peak)
+    for dtype in dtypes if training_batch_size else ():
+        with watching(f"training, batch of {training_batch_size}, {dtype}") as watch:
+            step = run_training(name, batch_size=training_batch_size, dtype=DTYPES[dtype], watch=watch, **common)
+        steps.append(step)
+        _show(console, f"training step, batch of {training_batch_size}, {step.side_px} px, {dtype}", step, None, None)
     if scaling:
         with watching("scaling") as watch:
             growth = measure_scaling(name, scaling, dtype=DTYPES[dtypes[0]], rounds=rounds, watch=watch)
@@ -106,7 +98,7 @@ def bench(
         contests=contests,
         training=steps,
         scaling=growth,
-        macs=cost.macs,
+        macs=macs,
         peak_gflops=peak,
         settings=settings,
         command=command_of("bench", name, settings),
@@ -130,15 +122,20 @@ def watching(what: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(escape(f"{what}: {text} ({time.monotonic() - started:.0f} s)"))
 
 
-def _check(name: str, peers: tuple[str, ...], scaling: tuple[int, ...], rounds: int) -> None:
+def _check(name: str, settings: dict[str, Any]) -> None:
     ZOO[name]
-    for peer in peers:
+    sizes, scaling, training = settings["batch_sizes"], settings["scaling"], settings["training_batch_size"]
+    if min(sizes, default=1) < 1 or not (sizes or training or scaling):
+        raise ConfigError(f"--batch-sizes must be at least 1 each; got {sizes}.")
+    if training < 0:
+        raise ConfigError(f"--training-batch-size must be at least 1, or 0 for none; got {training}.")
+    for peer in settings["peers"]:
         if peer not in PEERS:
             raise unknown("peer", peer, PEERS)
     if len(set(scaling)) == 1:
         raise ConfigError(f"--scaling needs at least two sizes to fit an exponent; got {scaling}.")
-    if rounds < 3:
-        raise ConfigError(f"--rounds must be at least 3, to tell a spread; got {rounds}.")
+    if settings["rounds"] < 3:
+        raise ConfigError(f"--rounds must be at least 3, to tell a spread; got {settings['rounds']}.")
 
 
 def _show(

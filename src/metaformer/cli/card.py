@@ -10,10 +10,10 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from metaformer.cli.report import show_card
 from metaformer.cli.study_progress import watch, watch_rounds
 from metaformer.core.errors import ConfigError
 from metaformer.recipes.card import card as recipe
-from metaformer.report.card_page import load_card, quote, write_card
 from metaformer.report.page import write_page
 from metaformer.study.card import (
     ACCURACY,
@@ -75,7 +75,9 @@ def card(
     num_failed = watch(console, events, num_runs=len(study.variants) * len(study.seeds))
     _measure_cost(console, named, config, folder=folder, command=command)
     card_record(named, config, checks, command=command, started=started).write(folder)
-    _show(console, folder)
+    write_page(folder / ACCURACY)
+    console.print()
+    show_card(console, folder)
     return 1 if num_failed or card_is_bad(checks) else 0
 
 
@@ -95,10 +97,3 @@ def _measure_cost(console: Console, mixer: NamedMixer, config: CardConfig, *, fo
     settings = {"mixers": [repr(one) for one in named.values()], "source_sha256": mixer.source_sha256}
     rounds = measure_scaling(subjects, config.scaling, out=folder, command=command, settings=settings)
     watch_rounds(console, "cost", rounds)
-
-
-def _show(console: Console, folder: Path) -> None:
-    write_page(folder / ACCURACY)
-    page = write_card(folder)
-    console.print(f"\n{quote(load_card(folder))}", soft_wrap=True, highlight=False)
-    console.print(f"\ncard: {page.resolve()}", soft_wrap=True, highlight=False)

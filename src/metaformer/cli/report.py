@@ -39,9 +39,7 @@ def report(
     """
     console = Console()
     if other is None and _kind(folder) == "card":
-        page = write_card(folder)
-        console.print(quote(load_card(folder)), soft_wrap=True, highlight=False)
-        console.print(f"\ncard: {page.resolve()}", soft_wrap=True, highlight=False)
+        show_card(console, folder)
         return 0
     if _kind(folder) == "train":
         page = write_training_page([folder] if other is None else [folder, other])
@@ -78,6 +76,13 @@ def show_report(console: Console, folder: Path) -> Study:
     study = load_study(folder)
     _show(console, study, write_page(folder))
     return study
+
+
+def show_card(console: Console, folder: Path) -> None:
+    """Prints the line to quote from a mixer's card, and writes its page."""
+    page = write_card(folder)
+    console.print(quote(load_card(folder)), soft_wrap=True, highlight=False)
+    console.print(f"\ncard: {page.resolve()}", soft_wrap=True, highlight=False)
 
 
 def _show(console: Console, study: Study, page: Path) -> None:

@@ -48,7 +48,13 @@ def register_operator(schema: str, *, plain: Callable[..., Any], native: Callabl
 def _recomputed_gradients(
     plain: Callable[..., Any], arguments: tuple[Any, ...], needed: tuple[bool, ...], grads: tuple[Tensor | None, ...]
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of the plain operator, computed again from the arguments: nothing else was kept."""
+    """Gradients of the plain operator, computed again from the arguments: nothing else was kept.
+
+    Raises:
+        RuntimeError: They are to be differentiated again: what is computed here is cut off from the arguments.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError("an optimized model has first derivatives only; differentiate the model it was made from.")
     with torch.enable_grad():
         fresh = [
             value.detach().requires_grad_(need) if isinstance(value, Tensor) else value
