@@ -8,6 +8,9 @@
 
 namespace {
 
+// Floats that all threads' gradients of weights may take together: half a gibibyte.
+constexpr long MOST_SUMS = 1L << 27;
+
 struct Layers {
   const float *fc1, *bias1;  // hidden from channels: [hidden panels][channels][TILE_COLUMNS]
   const float* back2;        // hidden gradients from those of the branch: likewise, of the transposed second layer
@@ -121,8 +124,10 @@ extern "C" void mf_norm_mlp_backward(const float* x, const float* grad, const fl
   const long total = batch * tokens, width = round_up(channels, TILE_COLUMNS), padded = round_up(hidden, TILE_COLUMNS);
   // Tiles whose gradients of weights are added by the same thread: who adds what must not depend on who is faster.
   const long wide = width + TILE_COLUMNS, deep = block + TILE_COLUMNS;
-  const long step = rows_at_a_time(total, 3 * wide + 3 * deep, threads);
   const long of_thread = 2 * hidden * width + padded + width;
+  // Each thread has sums of its own: on very many cores some of them stay away.
+  threads = int(std::max(1L, std::min(long(threads), MOST_SUMS / of_thread)));
+  const long step = rows_at_a_time(total, 3 * wide + 3 * deep, threads);
   float *row_sums = scratch(4, 2 * total), *all_sums = scratch(3, threads * of_thread);
 #pragma omp parallel num_threads(threads)
   {
