@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchmetrics.functional.classification as torchmetrics
 
 from metaformer.core.errors import ConfigError, DataError
@@ -49,6 +50,18 @@ def test_measures_equal_those_of_torchmetrics(digits_run):
     assert [result.top1, result.top5] == pytest.approx(accuracy, abs=1e-4)
     assert torch.equal(result.confusion, torchmetrics.multiclass_confusion_matrix(scores, labels, 10))
     assert result.loss == pytest.approx(float(torch.nn.functional.cross_entropy(scores, labels)), rel=1e-5)
+
+
+def test_mirror_images_count_as_much_as_the_images(digits_run):
+    classifier, data = open_classifier(None, digits_run), Digits()
+    images, labels = next(data.evaluation_batches("test", batch_size=data.facts.num_test))
+    with torch.no_grad():
+        model = classifier.model.eval()
+        scores = (model(images) + model(images.flip(-1))) / 2
+    result = evaluate_source(classifier, data, mirror=True)
+    assert result.loss == pytest.approx(float(F.cross_entropy(scores, labels)), rel=1e-4)
+    assert result.top1 == pytest.approx(100 * float((scores.argmax(dim=1) == labels).float().mean()))
+    assert result.loss != pytest.approx(evaluate_source(classifier, data).loss, rel=1e-3)
 
 
 def test_files_give_what_the_data_in_memory_give(classifier, digits_run, scans):

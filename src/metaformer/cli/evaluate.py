@@ -39,6 +39,7 @@ def evaluate(
     crop_fraction: float | None = None,
     batch_size: int = 64,
     precision: str = "32-true",
+    mirror: bool = False,
     device: str = "auto",
     threads: int | None = None,
     out: Path | None = None,
@@ -59,6 +60,7 @@ def evaluate(
         crop_fraction: Of the resized image's side that the centre crop keeps; the model's own if not given.
         batch_size: Images at once.
         precision: 32-true, bf16-mixed or 16-mixed.
+        mirror: The mean of the scores of each image and of its mirror image, for twice the time.
         device: auto, cpu, cuda, ...
         threads: That read images; one a core if not given.
         out: Folder for run.json and confusion.csv.
@@ -73,7 +75,7 @@ def evaluate(
         num_images = source.facts.num_test if part == "test" else source.facts.num_validation
         with image_progress(num_images) as watch:
             result = evaluate_source(
-                classifier, source, split=part, batch_size=batch_size, precision=precision, watch=watch
+                classifier, source, split=part, batch_size=batch_size, precision=precision, mirror=mirror, watch=watch
             )
     else:
         images = open_images(data, split or None)
@@ -85,13 +87,14 @@ def evaluate(
                 class_map=read_class_map(class_map) if class_map else None,
                 batch_size=batch_size,
                 precision=precision,
+                mirror=mirror,
                 crop_fraction=crop_fraction,
                 num_threads=threads,
                 watch=watch,
             )
     # After the matching of classes, which goes by the names of ImageNet's folders.
     classifier = imagenet_names(classifier)
-    _show(classifier, result, title, precision)
+    _show(classifier, result, title, f"{precision}, with mirror images" if mirror else precision)
     if out:
         settings = {
             "data": data,
@@ -100,6 +103,7 @@ def evaluate(
             "crop_fraction": crop_fraction,
             "batch_size": batch_size,
             "precision": precision,
+            "mirror": mirror,
             "device": str(next(classifier.model.parameters()).device),
         }
         record = write_evaluation(

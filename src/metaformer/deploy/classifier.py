@@ -152,8 +152,15 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def scorer(model: nn.Module, precision: str) -> Callable[[Float[Tensor, "b c h w"]], Float[Tensor, "b k"]]:
+def scorer(
+    model: nn.Module, precision: str, *, mirror: bool = False
+) -> Callable[[Float[Tensor, "b c h w"]], Float[Tensor, "b k"]]:
     """The model as a function from its input to class scores in 32 bits, in evaluation mode, without gradients.
+
+    Args:
+        model: On its device.
+        precision: A name in PRECISIONS.
+        mirror: The mean of the scores of the images and of their mirror images, for twice the time.
 
     Raises:
         ConfigError: The precision is unknown.
@@ -166,7 +173,10 @@ def scorer(model: nn.Module, precision: str) -> Callable[[Float[Tensor, "b c h w
         was_training = model.training
         model.eval()
         with torch.inference_mode(), torch.autocast(device.type, AUTOCAST.get(precision), precision in AUTOCAST):
-            scores = model(x.to(device)).float()
+            x = x.to(device)
+            scores = model(x).float()
+            if mirror:
+                scores = (scores + model(x.flip(-1)).float()) / 2
         model.train(was_training)
         return scores
 

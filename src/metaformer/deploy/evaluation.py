@@ -58,6 +58,7 @@ def evaluate_images(
     class_map: ClassMap | None = None,
     batch_size: int = 64,
     precision: str = "32-true",
+    mirror: bool = False,
     crop_fraction: float | None = None,
     num_threads: int | None = None,
     watch: Callable[[int, int], None] | None = None,
@@ -70,6 +71,7 @@ def evaluate_images(
         class_map: The data's classes -> the model's, where their names do not tell.
         batch_size: Images at once.
         precision: 32-true, bf16-mixed or 16-mixed.
+        mirror: The mean of the scores of each image and of its mirror image.
         crop_fraction: If not the model's own.
         num_threads: That read images; None: one a core.
         watch: Called after each batch with the number of images done, and of those that could not be read.
@@ -90,7 +92,8 @@ def evaluate_images(
                 unreadable=batch.unreadable,
             )
 
-    return _measure(classifier, batches(), precision, order.note, watch, images.name)
+    score = scorer(classifier.model, precision, mirror=mirror)
+    return _measure(classifier, score, batches(), order.note, watch, images.name)
 
 
 def evaluate_source(
@@ -100,6 +103,7 @@ def evaluate_source(
     split: str = "test",
     batch_size: int = 250,
     precision: str = "32-true",
+    mirror: bool = False,
     watch: Callable[[int, int], None] | None = None,
 ) -> ImageEvaluation:
     """The same on data that lie in memory, as training sees them.
@@ -122,18 +126,19 @@ def evaluate_source(
         _Batch(inputs=_renormalise(images, data, classifier), labels=torch.tensor(order.index)[labels])
         for images, labels in data.evaluation_batches(split, batch_size=batch_size)
     )
-    return _measure(classifier, batches, precision, order.note, watch, facts.name)
+    score = scorer(classifier.model, precision, mirror=mirror)
+    return _measure(classifier, score, batches, order.note, watch, facts.name)
 
 
 def _measure(
     classifier: Classifier,
+    score: Callable[[Tensor], Tensor],
     batches: Iterable[_Batch],
-    precision: str,
     note: str,
     watch: Callable[[int, int], None] | None,
     name: str,
 ) -> ImageEvaluation:
-    score, num_classes = scorer(classifier.model, precision), classifier.model.config.num_classes
+    num_classes = classifier.model.config.num_classes
     confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64)
     unreadable: list[tuple[str, str]] = []
     loss_sum, top5_hits, num_images = 0.0, 0, 0
