@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from metaformer.block.norm import BatchNormConfig
 from metaformer.block.token_mixers import ConvolutionConfig, DepthwiseConvConfig
+from metaformer.core.configs import from_dict, to_dict
 from metaformer.core.errors import ConfigError
 
 
@@ -37,6 +39,21 @@ def test_its_parameters_are_a_window_for_each_pair_of_channels(site):
     shapes = {name: tuple(tensor.shape) for name, tensor in ConvolutionConfig(groups=2).build(site).named_parameters()}
     assert shapes == {"weight": (site.dim, site.dim // 2, 3, 3), "bias": (site.dim,)}
     assert list(ConvolutionConfig(bias=False).build(site).state_dict()) == ["weight"]
+
+
+def test_a_norm_and_an_activation_follow_it(site):
+    config = ConvolutionConfig(bias=False, norm=BatchNormConfig(), activation="gelu")
+    assert from_dict(ConvolutionConfig, to_dict(config)) == config
+    mixer, x = config.build(site).train(), torch.randn(3, site.dim, *site.grid)
+    made = F.conv2d(x, mixer.conv.weight, padding=1)
+    variance, mean = torch.var_mean(made, dim=(0, 2, 3), correction=0, keepdim=True)
+    torch.testing.assert_close(mixer(x), F.gelu((made - mean) * torch.rsqrt(variance + 1e-5)), rtol=1e-4, atol=1e-5)
+    assert [name for name, _ in ConvolutionConfig(activation="relu").build(site).named_children()] == [
+        "conv",
+        "activation",
+    ]
+    with pytest.raises(ConfigError, match="Did you mean 'gelu'"):
+        ConvolutionConfig(activation="gelo")
 
 
 @pytest.mark.parametrize(
