@@ -25,19 +25,8 @@ SMALL_METAFORMER = MetaFormerConfig(
     num_classes=10,
     image_size=(32, 32),
 )
-WIDE_METAFORMER = MetaFormerConfig(
-    dims=(32, 64, 256, 256),
-    depths=(1, 2, 1, 1),
-    token_mixers=(ConvolutionConfig(),) * 4,
-    # The first stage sees every pixel.
-    patch_embeddings=(PatchEmbeddingConfig(kernel_size=3, stride=1, padding=1), *(DOWNSAMPLING,) * 3),
-    norm=BatchNormConfig(),
-    channel_mlp=ChannelMLPConfig(ratio=1.0),
-    residuals=(ResidualConfig(layer_scale_init=1.0),),
-    init_std=None,
-    num_classes=10,
-    image_size=(32, 32),
-)
+# The unit of a residual network where the token mixer stands: convolution, norm, activation.
+CONVOLUTION_UNIT = ConvolutionConfig(bias=False, norm=BatchNormConfig(), activation="gelu")
 AUGMENTATION = AugmentationConfig(crop="shift", shift_px=2, flip=0.5, color_jitter=0.0)
 
 
@@ -73,20 +62,21 @@ def cifar10_small(model: str = "") -> Run:
     )
 
 
-def cifar10_wide(model: str = "") -> Run:
-    """CIFAR-10 in an hour, the best MetaFormer we know for it: dense 3x3 convolutions as token mixers, few wide blocks.
+def cifar10_convolution(model: str = "") -> Run:
+    """CIFAR-10 in an hour, the best token mixer we know for it: 3x3 convolution, batch norm and GELU.
 
-    Command: `metaformer train cifar10-wide --data cifar10:DIR`. Hardware: two CPU cores.
+    Command: `metaformer train cifar10-convolution --data cifar10:DIR`. Hardware: two CPU cores. Time: 55 minutes by the
+    speed of its first epochs. Result: judged by short runs so far (10,000 images, 4 epochs, validation split): 66.1%,
+    where the convolution alone has 61.4%; in the whole recipe the convolution alone has 87.9% on the test split.
 
-    The training is that of `cifar10_small`; the body is chosen for what two cores do in an hour: a first stage at full
-    resolution, 256 channels from 8x8 tokens on, a channel MLP without expansion.
+    Body and training are those of `cifar10_small`; only the mixer differs.
 
     Args:
         model: As for `cifar10_small`.
     """
     hour = cifar10_small(model)
-    wide = hour.model if model else WIDE_METAFORMER
-    return replace(hour, name="cifar10_wide", model=wide, train=replace(hour.train, epochs=12))
+    body = hour.model if model else replace(SMALL_METAFORMER, token_mixers=(CONVOLUTION_UNIT,) * 3)
+    return replace(hour, name="cifar10_convolution", model=body)
 
 
 def cifar10_five_minutes(model: str = "") -> Run:

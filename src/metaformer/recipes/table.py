@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from metaformer.core.registry import Registry
-from metaformer.recipes.cifar10 import cifar10_five_minutes, cifar10_small, cifar10_wide
+from metaformer.recipes.cifar10 import cifar10_convolution, cifar10_five_minutes, cifar10_small
 from metaformer.recipes.digits_quick import digits_quick
 from metaformer.recipes.finetune import finetune
 from metaformer.recipes.metaformer_baselines_imagenet import metaformer_baselines_imagenet
@@ -16,7 +16,7 @@ RECIPES: Registry[Callable[..., Run]] = Registry(
     {
         "digits-quick": digits_quick,
         "cifar10-small": cifar10_small,
-        "cifar10-wide": cifar10_wide,
+        "cifar10-convolution": cifar10_convolution,
         "cifar10-five-minutes": cifar10_five_minutes,
         "finetune": finetune,
         "poolformer-imagenet": poolformer_imagenet,
