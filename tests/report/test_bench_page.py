@@ -18,6 +18,7 @@ def bench(folder, *, kind="bench", **more):
         f"{PLACE}/{peer}/ratio_to_ours": Metric(value=ratio, unit="times") for peer, (_, ratio) in times.items()
     }
     metrics[f"{PLACE}/timm, <eager>/largest_difference"] = Metric(value=2e-6, unit="of the largest score")
+    metrics[f"{PLACE}/ours, optimized/largest_difference"] = Metric(value=0.0, unit="of the largest score")
     metrics |= {name.replace("__", "/"): Metric(value=value, unit="") for name, value in more.items()}
     RunRecord(
         kind=kind,
@@ -38,6 +39,7 @@ def test_the_page_shows_bars_numbers_and_who_is_missing(tmp_path):
     assert "Inference, batch 8, 224 px, float32" in page
     assert "21.5 ms, 2.15x" in page
     assert "2e-06" in page
+    assert '<td class="number">0</td>' in page
     assert "Not timed: OpenVINO: not installed" in page
     assert "timm, &lt;eager&gt;" in page
     assert "<eager>" not in page

@@ -114,8 +114,10 @@ def _times(ratio: float | None, peer: str) -> str:
 def _number(values: dict[str, float], what: str) -> str:
     if what not in values:
         return NOTHING
-    digits = COLUMNS[what][1]
-    return f"{values[what]:.0e}" if digits is None else plain(values[what], digits)
+    value, digits = values[what], COLUMNS[what][1]
+    if digits is not None:
+        return plain(value, digits)
+    return f"{value:.0e}" if value else "0"
 
 
 def _scaling(record: RunRecord) -> Markup | None:
