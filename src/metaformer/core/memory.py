@@ -23,7 +23,8 @@ def highest_memory_mib() -> float:
 def added_memory_mib(call: Callable[[], object]) -> float | None:
     """How much more this process holds at the peak of a call than before it; None where the system does not tell.
 
-    What is free but was not given back to the system is given back first, where that can be done.
+    What is free but was not given back to the system is given back first, where that can be done. The mark that
+    `highest_memory_mib` reads begins anew.
     """
     gc.collect()
     # Linux with the GNU library; others keep what they keep.
