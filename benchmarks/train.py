@@ -9,7 +9,6 @@ Memory is what a step adds at its peak to a process of its own.
 """
 
 import argparse
-import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from metaformer.block.norm import ModifiedLayerNormConfig
 from metaformer.cli.bench import bench
 from metaformer.core.atomic_write import write_json
 from metaformer.core.compiling import compile_module
+from metaformer.core.fresh_process import in_fresh_process
 from metaformer.core.machine import provenance
 from metaformer.core.memory import added_memory_mib
 from metaformer.fast import for_training
@@ -139,8 +139,7 @@ def main() -> None:
     rows = {}
     for name, values in seconds.items():
         # A process of its own: memory that another row left behind is none of this one's.
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            memory = pool.apply(added_mib, (name, options.bf16))
+        memory = in_fresh_process(added_mib, name, options.bf16)
         ratios = [one / other for one, other in zip(seconds[base], values, strict=True)]
         middle = statistics.median(values)
         rows[name] = {"seconds": values, "ratio": statistics.median(ratios), "added_memory_mib": memory}

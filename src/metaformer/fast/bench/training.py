@@ -1,6 +1,5 @@
 """A training step, ours beside timm's: time in turns, peak memory each in a process of its own."""
 
-import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaformer.core.compiling import compile_module
+from metaformer.core.fresh_process import in_fresh_process
 from metaformer.core.memory import added_memory_mib
 from metaformer.fast.bench.inference import Cell
 from metaformer.fast.bench.peers import Contest, contest, timm_state
@@ -172,11 +172,13 @@ def peak_memory_mib(who: str, name: str, batch_size: int, image_size: int | None
     """What a training holds at the peak of a step: weights, gradients, AdamW's moments, and what the step adds.
 
     Measured in a fresh process, in its second step: libraries and compiler are not the model's. None where the system
-    does not tell.
+    does not tell, or has too little memory.
     """
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_peak_in_this_process, (who, name, batch_size, image_size, dtype))
+    try:
+        return in_fresh_process(_peak_in_this_process, who, name, batch_size, image_size, dtype)
+    # Times that are measured already are worth more than this number.
+    except Exception:
+        return None
 
 
 def _peak_in_this_process(
