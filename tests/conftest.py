@@ -1,6 +1,7 @@
 """What many tests share: seeds, small models of every kind, a Python process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,9 @@ from metaformer.models.zoo import ZOO
 # Busy machines make examples slow, and a test that fails must fail again.
 hypothesis.settings.register_profile("metaformer", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("metaformer")
+
+# A suite that a shell started in the background has Ctrl-C ignored, and so would the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

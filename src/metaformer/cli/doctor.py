@@ -10,7 +10,7 @@ from rich.table import Table
 
 from metaformer.core import caches
 from metaformer.core.compiling import compiler_names, cpp_compiler
-from metaformer.core.errors import DataError
+from metaformer.core.errors import DataError, one_line
 from metaformer.core.machine import commit, machine_facts, versions
 
 # What can be done -> the modules it needs, and the extra that brings them.
@@ -69,5 +69,5 @@ def _modules(modules: tuple[str, ...], extra: str) -> tuple[bool, str]:
             importlib.import_module(module)
         except ImportError as error:
             fix = f"pip install 'metaformer[{extra}]'" if extra else "install the package again"
-            return False, f"{' '.join(str(error).split())}; {fix}"
+            return False, f"{one_line(error)}; {fix}"
     return True, ""

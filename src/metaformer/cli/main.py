@@ -51,12 +51,12 @@ def main() -> None:
 
 def run(words: list[str]) -> int:
     """Runs a command line; returns its exit code."""
-    from metaformer.core.errors import ConfigError, DataError, MissingExtraError, ShapeError
+    from metaformer.core.errors import ConfigError, DataError, MissingExtraError, ShapeError, one_line
 
     try:
         return _dispatch(words)
     except (ConfigError, ShapeError, DataError, MissingExtraError, UsageError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
 
 

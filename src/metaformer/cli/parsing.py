@@ -11,8 +11,6 @@ from typing import Any
 
 import tyro
 
-EMPTY_IS_SAID = ("batch_sizes",)
-
 
 class UsageError(Exception):
     """The command line is wrong."""
@@ -45,9 +43,8 @@ def command_of(command: str, name: str, settings: Mapping[str, Any]) -> str:
         if value is None or value is False:
             continue
         values = [] if value is True else value if isinstance(value, list) else [value]
-        # An empty list of what has a default must be said.
-        if values or value is True or key in EMPTY_IS_SAID:
-            words += [f"--{key.replace('_', '-')}", *map(str, values)]
+        # An empty list is said too: the option's default may be another.
+        words += [f"--{key.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)
 
 

@@ -15,7 +15,7 @@ from metaformer.block.token_mixers import TOKEN_MIXERS
 from metaformer.cli.parsing import UsageError
 from metaformer.cli.train_progress import watch_training
 from metaformer.core.configs import parse_configs, to_dict
-from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError
+from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError, one_line
 from metaformer.core.run_record import RUN_FILE, read_run_record
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
@@ -152,7 +152,7 @@ def _train(run: Run, out: Path, execution: Execution, *, only_look: bool) -> int
         except StoppedError as error:
             # What happens to all is said once; that a process is gone, by every one that is left.
             if is_first or isinstance(error, LostProcessError):
-                print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+                print(f"error: {one_line(error)}", file=sys.stderr)
             return 1
     if is_first:
         _say_result(out, source)

@@ -24,6 +24,11 @@ class MissingExtraError(ImportError):
         super().__init__(f"{need} needs the extra '{extra}'. Install it: pip install 'metaformer[{extra}]'")
 
 
+def one_line(error: BaseException, most: int | None = None) -> str:
+    """What an error says, without line breaks, at most so many characters; its class where it says nothing."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:most]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the nearest known name, or nothing if none is near."""
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)

@@ -14,7 +14,7 @@ from jaxtyping import Int64
 from PIL import Image
 from torch import Tensor
 
-from metaformer.core.errors import DataError
+from metaformer.core.errors import DataError, one_line
 from metaformer.data.image_set import Sample
 from metaformer.data.split_names import choose_split
 
@@ -79,7 +79,7 @@ def _read(path: Path, names: list[str]) -> dict[str, Any]:
                 content[name] = _unpickle(file.read()) if file else None
         return content
     except (OSError, KeyError, EOFError, tarfile.TarError, pickle.UnpicklingError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise DataError(f"cannot read CIFAR-10 in {folder if folder.is_dir() else archive}: {reason}") from None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from metaformer.core.errors import ConfigError, DataError, MissingExtraError
+from metaformer.core.errors import ConfigError, DataError, MissingExtraError, one_line
 from metaformer.data.image_set import Sample
 from metaformer.data.split_names import split_of
 from metaformer.data.timm_images import splits_of_name
@@ -85,4 +85,4 @@ def open_hub_stream(data: str) -> dict[str, HubStream]:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)

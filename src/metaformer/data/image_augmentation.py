@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 
-from metaformer.core.errors import ConfigError
+from metaformer.core.errors import ConfigError, one_line
 from metaformer.data.augmentation import AugmentationConfig
 from metaformer.data.image_file import ImageSource
 from metaformer.data.image_transform import ImageTransform
@@ -101,7 +101,7 @@ def _timm_transforms(config: AugmentationConfig, transform: ImageTransform) -> t
     except (AssertionError, ValueError, KeyError) as error:
         raise ConfigError(
             f"augmentation.auto_augment must be in timm's words; got {config.auto_augment!r} "
-            f"({' '.join(str(error).split()) or type(error).__name__}). Try 'rand-m9-mstd0.5-inc1'."
+            f"({one_line(error)}). Try 'rand-m9-mstd0.5-inc1'."
         ) from None
     _mend_posterize(parts[1])
     return parts

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from PIL import Image
 from torch import Tensor
 
-from metaformer.core.errors import ConfigError, DataError, MissingExtraError
+from metaformer.core.errors import ConfigError, DataError, MissingExtraError, one_line
 from metaformer.data.image_folder import split_folders
 from metaformer.data.image_set import Sample
 
@@ -164,5 +164,5 @@ def _class_names(data: Any, reader: Any) -> tuple[str, ...]:
 
 
 def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error)
     return text if text.endswith(".") else f"{text}."

@@ -9,11 +9,13 @@ from metaformer.block.residual import LeftOut, Residual
 from metaformer.block.token_mixers.attention import Attention
 from metaformer.block.token_mixers.pooling import Pooling
 from metaformer.block.token_mixers.separable_conv import SeparableConv
+from metaformer.models.patch_embedding import PatchEmbedding
 
 KNOWN: frozenset[type[nn.Module]] = frozenset(
     {
-        *(Pooling, Attention, SeparableConv, ChannelMLP, Residual, LeftOut, ModifiedLayerNorm, LayerNorm),
-        *(nn.BatchNorm2d, nn.Identity, nn.Dropout, nn.Linear, nn.Conv2d),
+        *(Pooling, Attention, SeparableConv, ChannelMLP, Residual, LeftOut),
+        *(PatchEmbedding, ModifiedLayerNorm, LayerNorm, nn.BatchNorm2d),
+        *(nn.Identity, nn.Dropout, nn.Linear, nn.Conv2d),
         *(nn.GELU, nn.ReLU, nn.SiLU, SquaredReLU, StarReLU),
     }
 )

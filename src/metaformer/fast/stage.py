@@ -184,11 +184,7 @@ def _like(block: MetaFormerBlock) -> Tensor | None:
 def _fold_patch_embedding(
     patch_embed: PatchEmbedding, position_embed: nn.Module, backend: Backend, want_moments: bool
 ) -> PatchEmbeddingStep:
-    if (
-        type(patch_embed) is not PatchEmbedding
-        or not is_untouched(patch_embed)
-        or not is_known(*patch_embed.children())
-    ):
+    if not is_known(patch_embed):
         return PatchEmbeddingStep(nn.Identity(), UnfoldedConvolutionStep(patch_embed), nn.Identity(), position_embed)
     conv, pre_norm, post_norm = patch_embed.conv, patch_embed.pre_norm, patch_embed.post_norm
     like = conv.weight.detach()[0, :, 0, 0]

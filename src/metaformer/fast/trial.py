@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from metaformer.core import caches
 from metaformer.core.atomic_write import write_json
 from metaformer.core.configs import from_dict, to_dict
-from metaformer.core.errors import ConfigError, DataError
+from metaformer.core.errors import ConfigError, DataError, one_line
 from metaformer.core.machine import machine_facts, versions
 from metaformer.core.run_record import read_json
 from metaformer.fast.candidates import CANDIDATES, NotHereError
@@ -137,7 +137,7 @@ def _check(
         return Row(name=name, dropped=str(error)), None
     # Whatever a compiler or a kernel does wrong must cost the user no more than this candidate.
     except Exception as error:
-        return Row(name=name, dropped=f"failed: {' '.join(str(error).split())[:200]}"), None
+        return Row(name=name, dropped=f"failed: {one_line(error, 200)}"), None
     if difference > TOLERANCE[dtype] and name != ORIGINAL:
         reason = f"wrong by {difference:.1e}, allowed {TOLERANCE[dtype]:.0e}"
         return Row(name=name, difference=None, dropped=reason), None

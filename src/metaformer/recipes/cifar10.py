@@ -66,9 +66,10 @@ def cifar10_small(model: str = "") -> Run:
 def cifar10_convolution(model: str = "") -> Run:
     """CIFAR-10 in an hour, the best token mixer we know for it: 3x3 convolution, batch norm and GELU.
 
-    Command: `metaformer train cifar10-convolution --data cifar10:DIR`. Hardware: two CPU cores. Time: 55 minutes by the
-    speed of its first epochs. Result: judged by short runs so far (10,000 images, 4 epochs, validation split): 66.1%,
-    where the convolution alone has 61.4%; in the whole recipe the convolution alone has 87.9% on the test split.
+    Command: `metaformer train cifar10-convolution --data cifar10:DIR`. Hardware: two CPU cores. Time: 62 minutes by the
+    speed of its first epochs, which had other work beside them. Result: judged by short runs so far (10,000 images, 4
+    epochs, validation split): 66.1%, where the convolution alone has 61.4%; in the whole recipe the convolution alone
+    has 87.9% on the test split.
 
     Body and training are those of `cifar10_small`; only the mixer differs.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from metaformer.core.errors import one_line
 from metaformer.fast.bench.peers import PEERS, YARDSTICK, Call, Contest, contest
 from metaformer.fast.candidates import NotHereError
 from metaformer.fast.timing import Timing, interleave
@@ -113,7 +114,7 @@ def _prepared(peer: str, one: Contest, expected: torch.Tensor) -> tuple[Cell, Ca
         return Cell(peer=peer, skipped=str(error)), None
     # A peer that cannot be built must not keep the others from being measured.
     except Exception as error:
-        return Cell(peer=peer, skipped=f"failed: {' '.join(str(error).split())[:200]}"), None
+        return Cell(peer=peer, skipped=f"failed: {one_line(error, 200)}"), None
     if peer == YARDSTICK:
         return Cell(peer=peer), call
     difference = float((actual - expected).abs().max() / expected.abs().max())

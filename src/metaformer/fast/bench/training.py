@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaformer.core.compiling import compile_module
+from metaformer.core.errors import one_line
 from metaformer.core.fresh_process import in_fresh_process
 from metaformer.core.memory import added_memory_mib
 from metaformer.fast.bench.inference import Cell
@@ -132,7 +133,7 @@ def _prepared(who: str, arguments: tuple[Any, ...], expected: Tensor) -> tuple[C
         return Cell(peer=who, skipped=str(error)), None
     # A contestant that cannot be built must not keep the others from being measured.
     except Exception as error:
-        return Cell(peer=who, skipped=f"failed: {' '.join(str(error).split())[:200]}"), None
+        return Cell(peer=who, skipped=f"failed: {one_line(error, 200)}"), None
     difference = float(((losses - expected).abs() / expected.abs()).max())
     # AdamW's first step goes by the signs of the gradients, which noise can turn.
     allowed = 10 * TOLERANCE[arguments[-1]]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaformer.core.errors import ShapeError
+from metaformer.core.errors import ShapeError, one_line
 from metaformer.ops.native.build import BuildError, built_library
 
 # The numbers of the kinds in activation.h and rows.h.
@@ -46,7 +46,7 @@ def library_or_reason() -> NativeLibrary | str:
     try:
         functions = ctypes.CDLL(str(built_library()))
     except (BuildError, OSError) as error:
-        return " ".join(str(error).split())
+        return one_line(error)
     for name, arguments in _SIGNATURES.items():
         function = getattr(functions, name)
         function.argtypes, function.restype = arguments, None

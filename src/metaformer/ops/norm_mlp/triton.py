@@ -8,7 +8,7 @@ Products take operands in the dtype of the weights, whatever that of the feature
 # Kernels are typed by Triton, when it compiles them.
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator, no-untyped-def"
 
-import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from metaformer.ops import triton_kernels
 
 # The numbers of the activations inside the kernels.
 ACTIVATION_KINDS = {"none": 0, "gelu": 1, "relu": 2, "silu": 3, "squared_relu": 4}
@@ -241,24 +243,18 @@ def fastest_launch(rows: Tensor, hidden: int, dtype: torch.dtype) -> tuple[int, 
     """
     if not rows.is_cuda:
         return LAUNCHES[0]
-    channels = rows.shape[1]
-    weight, shift = rows.new_ones(hidden * channels, dtype=dtype), rows.new_ones(max(hidden, channels), dtype=dtype)
-    layers: dict[str, Any] = {"weight1": weight.view(hidden, channels), "weight2": weight.view(channels, hidden)}
-    layers |= {"bias1": shift[:hidden], "bias2": shift[:channels], "res_scale": None, "factor": None}
-    moments = rows.new_ones((1, 2), dtype=torch.float32)
 
-    def milliseconds(launch: tuple[int, int, int]) -> float:
-        options: Any = {"tokens": len(rows), "activation": "gelu", "eps": 1e-5, "launch": launch}
-        try:
-            return float(triton.testing.do_bench(lambda: forward(rows, moments, **layers, **options)))
-        # A tile that is too large for this GPU.
-        except triton.runtime.errors.OutOfResources:
-            return math.inf
+    def prepare() -> Callable[[tuple[int, int, int]], object]:
+        channels = rows.shape[1]
+        weight, shift = rows.new_ones(hidden * channels, dtype=dtype), rows.new_ones(max(hidden, channels), dtype=dtype)
+        layers: dict[str, Any] = {"weight1": weight.view(hidden, channels), "weight2": weight.view(channels, hidden)}
+        layers |= {"bias1": shift[:hidden], "bias2": shift[:channels], "res_scale": None, "factor": None}
+        moments = rows.new_ones((1, 2), dtype=torch.float32)
+        options: Any = {"tokens": len(rows), "activation": "gelu", "eps": 1e-5}
+        return lambda launch: forward(rows, moments, **layers, **options, launch=launch)
 
-    key: Any = (rows.shape, rows.dtype, hidden, dtype, rows.device)
-    if key not in _FASTEST:
-        _FASTEST[key] = min(LAUNCHES, key=milliseconds)
-    return _FASTEST[key]
+    case = ("norm_mlp", rows.shape, rows.dtype, hidden, dtype, rows.device)
+    return triton_kernels.fastest_launch(LAUNCHES, case, prepare)
 
 
 def probe(device: torch.device) -> None:
@@ -282,6 +278,3 @@ def probe(device: torch.device) -> None:
     pairs = ((y, expected), (after, hidden.detach()), (before_grad, expected_grad))
     if not all(torch.allclose(actual, wanted, rtol=1e-2, atol=1e-2) for actual, wanted in pairs):
         raise RuntimeError("a kernel's result is wrong")
-
-
-_FASTEST: dict[Any, tuple[int, int, int]] = {}

@@ -7,6 +7,7 @@ memory is read in its order where the channels lie together; any other strides w
 # Kernels are typed by Triton, when it compiles them.
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator, no-untyped-def"
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from metaformer.ops import triton_kernels
 
 # Places of a row that a program takes, and warps that share them; the first that fits is used where nothing is timed.
 LAUNCHES = ((256, 2), (512, 4), (1024, 4), (1024, 8))
@@ -184,15 +187,13 @@ def fastest_launch(x: Tensor, pool_size: int) -> tuple[int, int]:
     """The row of LAUNCHES that is fastest for features of this shape on this GPU; the first on no GPU."""
     if not x.is_cuda:
         return LAUNCHES[0]
-    ones, gain = x.new_ones(x.shape[1], dtype=torch.float32), x.new_ones(x.shape[0], dtype=torch.float32)
 
-    def milliseconds(launch: tuple[int, int]) -> float:
-        return float(triton.testing.do_bench(lambda: forward(x, gain, ones, None, pool_size, launch)))
+    def prepare() -> Callable[[tuple[int, int]], object]:
+        ones, gain = x.new_ones(x.shape[1], dtype=torch.float32), x.new_ones(x.shape[0], dtype=torch.float32)
+        return lambda launch: forward(x, gain, ones, None, pool_size, launch)
 
-    key: Any = (x.shape, x.stride(), x.dtype, pool_size, x.device)
-    if key not in _FASTEST:
-        _FASTEST[key] = min(LAUNCHES, key=milliseconds)
-    return _FASTEST[key]
+    case = ("norm_pool", x.shape, x.stride(), x.dtype, pool_size, x.device)
+    return triton_kernels.fastest_launch(LAUNCHES, case, prepare)
 
 
 def probe(device: torch.device) -> None:
@@ -218,9 +219,6 @@ def probe(device: torch.device) -> None:
     pairs = ((y, x + mixed), (sums, (x * mixed).sum(dim=(2, 3))), ((grad * x).sum(), (x * y).sum()))
     if not all(torch.allclose(actual, expected, rtol=1e-3, atol=1e-3) for actual, expected in pairs):
         raise RuntimeError("a kernel's result is wrong")
-
-
-_FASTEST: dict[Any, tuple[int, int]] = {}
 
 
 def _moments(sums: Tensor, count: int) -> Tensor:
