@@ -2,14 +2,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from metaformer.block.norm import LayerNormConfig
-from metaformer.core.errors import ShapeError
-from metaformer.models.config import DOWNSAMPLING, STEM, PatchEmbeddingConfig
+from metaformer.block.norm import BatchNormConfig, LayerNormConfig
+from metaformer.block.token_mixers import PoolingConfig
+from metaformer.core.errors import ConfigError, ShapeError
+from metaformer.fast.optimize import optimize
+from metaformer.models.config import DOWNSAMPLING, STEM, MetaFormerConfig, PatchEmbeddingConfig
+from metaformer.models.metaformer import MetaFormer
 from metaformer.models.patch_embedding import PatchEmbedding, PositionEmbedding
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 40)], ids=str)
-@pytest.mark.parametrize("config", [STEM, DOWNSAMPLING, PatchEmbeddingConfig(kernel_size=16, stride=16, padding=0)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(STEM, DOWNSAMPLING, PatchEmbeddingConfig(kernel_size=16, stride=16, padding=0)),
+        *(PatchEmbeddingConfig(stride=1, max_pool=3), PatchEmbeddingConfig(kernel_size=2, stride=2, max_pool=2)),
+    ],
+)
 def test_the_config_knows_the_grid_that_comes_out(config, size):
     out = PatchEmbedding(3, 8, config)(torch.randn(2, 3, *size))
     assert out.shape == (2, 8, *config.grid(size))
@@ -30,6 +39,47 @@ def test_norms_sit_before_and_after_the_convolution():
     conved = F.conv2d(normed, embedding.conv.weight, embedding.conv.bias, stride=2, padding=1)
     expected = F.layer_norm(conved.movedim(1, -1), (8,), eps=0.2).movedim(-1, 1)
     torch.testing.assert_close(embedding(x), expected)
+
+
+def test_the_maximum_comes_before_the_norm_and_the_activation_last():
+    config = PatchEmbeddingConfig(stride=1, max_pool=2, post_norm=LayerNormConfig(), activation="relu")
+    embedding = PatchEmbedding(3, 8, config)
+    x = torch.randn(2, 3, 9, 10)
+    pooled = F.conv2d(x, embedding.conv.weight, embedding.conv.bias, padding=1)[..., :8, :].unfold(2, 2, 2)
+    pooled = pooled.unfold(3, 2, 2).amax(dim=(-2, -1))
+    expected = F.layer_norm(pooled.movedim(1, -1), (8,), eps=config.post_norm.eps).movedim(-1, 1).clamp(min=0)
+    torch.testing.assert_close(embedding(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_pool": 0}, r"^PatchEmbeddingConfig\.max_pool must be at least 1; got 0\.$"),
+        ({"stride": 0}, r"^PatchEmbeddingConfig\.stride must be at least 1; got 0\.$"),
+        ({"padding": -1}, r"^PatchEmbeddingConfig\.padding must be at least 0; got -1\.$"),
+        ({"activation": "gelo"}, r"gelo.*Did you mean 'gelu'"),
+    ],
+    ids=str,
+)
+def test_a_patch_embedding_refuses_what_it_cannot_build(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        PatchEmbeddingConfig(**changes)
+
+
+@pytest.mark.parametrize("activation", [None, "gelu"])
+def test_an_optimized_model_keeps_the_maximum_and_the_activation(activation):
+    embedding = PatchEmbeddingConfig(
+        stride=1, max_pool=2, pre_norm=BatchNormConfig(), post_norm=BatchNormConfig(), activation=activation
+    )
+    config = MetaFormerConfig(
+        dims=(8,), depths=(1,), token_mixers=(PoolingConfig(),), patch_embeddings=(embedding,), image_size=(12, 12)
+    )
+    model = MetaFormer(config).eval()
+    for norm in (model.stages[0].patch_embed.pre_norm, model.stages[0].patch_embed.post_norm):
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+    images = torch.randn(2, 3, 12, 12)
+    torch.testing.assert_close(optimize(model, images)(images), model(images), rtol=1e-4, atol=1e-5)
 
 
 def test_a_position_embedding_starts_at_zero():

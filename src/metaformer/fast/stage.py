@@ -181,10 +181,14 @@ def _like(block: MetaFormerBlock) -> Tensor | None:
     return as_matrix(block.channel_mlp.fc1.weight)[0] if type(block.channel_mlp) is ChannelMLP else None
 
 
+def _is_linear(patch_embed: PatchEmbedding) -> bool:
+    return all(isinstance(part, nn.Identity) for part in (patch_embed.max_pool, patch_embed.activation))
+
+
 def _fold_patch_embedding(
     patch_embed: PatchEmbedding, position_embed: nn.Module, backend: Backend, want_moments: bool
 ) -> PatchEmbeddingStep:
-    if not is_known(patch_embed):
+    if not is_known(patch_embed) or not _is_linear(patch_embed):
         return PatchEmbeddingStep(nn.Identity(), UnfoldedConvolutionStep(patch_embed), nn.Identity(), position_embed)
     conv, pre_norm, post_norm = patch_embed.conv, patch_embed.pre_norm, patch_embed.post_norm
     like = conv.weight.detach()[0, :, 0, 0]

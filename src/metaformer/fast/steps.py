@@ -153,7 +153,7 @@ class UnfoldedBlockStep(nn.Module):
 
 
 class UnfoldedConvolutionStep(nn.Module):
-    """A patch embedding that is not ours, as it is."""
+    """A patch embedding that is not ours, or not linear, as it is."""
 
     def __init__(self, patch_embed: nn.Module) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from math import prod
 
+from metaformer.block.activation import ACTIVATIONS
 from metaformer.block.channel_mlp import ChannelMLPConfig
 from metaformer.block.metaformer_block import BlockConfig
 from metaformer.block.norm import ModifiedLayerNormConfig, NormConfig
@@ -14,25 +15,37 @@ from metaformer.core.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class PatchEmbeddingConfig:
-    """The convolution that opens a stage: cuts its input into overlapping patches, one token each."""
+    """The convolution that opens a stage: cuts its input into overlapping patches, one token each.
+
+    The papers' models need no more than the convolution and a norm. A maximum and an activation behind it make it the
+    stem of a residual network (arXiv:1512.03385, Sec. 3.4), which learns small images faster.
+    """
 
     kernel_size: int = 3
     stride: int = 2
     padding: int = 1
     pre_norm: NormConfig | None = None  # before the convolution
-    post_norm: NormConfig | None = None  # after it
+    max_pool: int = 1  # side of the windows of which only the maximum stays, after the convolution; 1: all stay
+    post_norm: NormConfig | None = None  # after both
+    activation: str | None = None  # after all, a name in ACTIVATIONS; None: no activation
 
     def __post_init__(self) -> None:
-        if self.kernel_size < 1 or self.stride < 1 or self.padding < 0:
-            raise ConfigError(
-                "PatchEmbeddingConfig.kernel_size and stride must be at least 1 and padding at least 0; "
-                f"got {self.kernel_size}, {self.stride} and {self.padding}."
-            )
+        # Looked up here, so that a misspelt name fails where it is written.
+        if self.activation is not None:
+            ACTIVATIONS[self.activation]
+        for name, least in (("kernel_size", 1), ("stride", 1), ("max_pool", 1), ("padding", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"PatchEmbeddingConfig.{name} must be at least {least}; got {getattr(self, name)}.")
+
+    @property
+    def reduction(self) -> int:
+        """How many tokens of its input, along a side, become one."""
+        return self.stride * self.max_pool
 
     def grid(self, size: Grid) -> Grid:
         """The token grid that comes out for an input of this height and width."""
         height, width = ((side + 2 * self.padding - self.kernel_size) // self.stride + 1 for side in size)
-        return height, width
+        return height // self.max_pool, width // self.max_pool
 
 
 STEM = PatchEmbeddingConfig(kernel_size=7, stride=4, padding=2)
@@ -134,7 +147,7 @@ class MetaFormerConfig:
     @property
     def total_stride(self) -> int:
         """Pixels per token of the last stage."""
-        return prod(embedding.stride for embedding in self.patch_embeddings)
+        return prod(embedding.reduction for embedding in self.patch_embeddings)
 
     @property
     def grids(self) -> tuple[Grid, ...]:

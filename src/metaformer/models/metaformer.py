@@ -266,6 +266,6 @@ class MetaFormer(nn.Module):
     def _reductions(self) -> list[int]:
         reductions, stride = [], 1
         for embedding in self.config.patch_embeddings:
-            stride *= embedding.stride
+            stride *= embedding.reduction
             reductions.append(stride)
         return reductions

@@ -5,6 +5,7 @@ import torch.fx
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from metaformer.block.activation import ACTIVATIONS
 from metaformer.block.site import Grid, require_grid
 from metaformer.models.config import PatchEmbeddingConfig
 from metaformer.ops.resize_grid import resize_map
@@ -13,7 +14,7 @@ torch.fx.wrap("require_grid")
 
 
 class PatchEmbedding(nn.Module):
-    """A strided convolution, with a norm before or after it where the family has one.
+    """A strided convolution, with a norm before or after it, a maximum and an activation where the family has them.
 
     Source: arXiv:2111.11418, Table 1; norms, arXiv:2210.13452; padding as in the authors' code. The convolution keeps
     PyTorch's own initialisation, as in the first paper's code.
@@ -23,10 +24,12 @@ class PatchEmbedding(nn.Module):
         super().__init__()
         self.pre_norm = config.pre_norm.build(in_chans) if config.pre_norm else nn.Identity()
         self.conv = nn.Conv2d(in_chans, dim, config.kernel_size, stride=config.stride, padding=config.padding)
+        self.max_pool = nn.MaxPool2d(config.max_pool) if config.max_pool > 1 else nn.Identity()
         self.post_norm = config.post_norm.build(dim) if config.post_norm else nn.Identity()
+        self.activation = ACTIVATIONS[config.activation]() if config.activation else nn.Identity()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
-        return self.post_norm(self.conv(self.pre_norm(x)))
+        return self.activation(self.post_norm(self.max_pool(self.conv(self.pre_norm(x)))))
 
 
 class PositionEmbedding(nn.Module):
