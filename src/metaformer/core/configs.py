@@ -14,12 +14,16 @@ from typing import Any, TypeVar, cast
 
 import cattrs
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.gen import make_dict_unstructure_fn, override
 
 from metaformer.core.errors import ConfigError, did_you_mean, unknown
 from metaformer.core.registry import Registry
 
 C = TypeVar("C")
 
+# Of a field that a config gained after files were written without it: `field(default=1, metadata=LATER)`. It is left
+# out at its default, so that a run, a study or a cache of the time before says the same settings as one of today.
+LATER = {"later": True}
 _named: ContextVar[tuple[type, ...]] = ContextVar("_named", default=())
 
 
@@ -43,6 +47,18 @@ def _a(kind: type) -> str:
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 for _kind, _accepted in {int: (int,), float: (int, float), bool: (bool,), str: (str,)}.items():
     _CONVERTER.register_structure_hook(_kind, _strict(_kind, _accepted))
+
+
+def _unstructure_without_later(cls: type) -> Any:
+    omitted: dict[str, Any] = {
+        field.name: override(omit_if_default=True) for field in dataclasses.fields(cls) if field.metadata.get("later")
+    }
+    return make_dict_unstructure_fn(cls, _CONVERTER, **omitted)
+
+
+_CONVERTER.register_unstructure_hook_factory(
+    lambda cls: isinstance(cls, type) and dataclasses.is_dataclass(cls), _unstructure_without_later
+)
 
 
 def tag_of(config: object, table: Registry[type]) -> str:

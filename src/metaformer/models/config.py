@@ -10,6 +10,7 @@ from metaformer.block.norm import ModifiedLayerNormConfig, NormConfig
 from metaformer.block.residual import ResidualConfig
 from metaformer.block.site import Grid
 from metaformer.block.token_mixers import TokenMixerConfig
+from metaformer.core.configs import LATER
 from metaformer.core.errors import ConfigError
 
 
@@ -25,9 +26,9 @@ class PatchEmbeddingConfig:
     stride: int = 2
     padding: int = 1
     pre_norm: NormConfig | None = None  # before the convolution
-    max_pool: int = 1  # side of the windows of which only the maximum stays, after the convolution; 1: all stay
+    max_pool: int = field(default=1, metadata=LATER)  # side of windows that become their maximum; 1: none
     post_norm: NormConfig | None = None  # after both
-    activation: str | None = None  # after all, a name in ACTIVATIONS; None: no activation
+    activation: str | None = field(default=None, metadata=LATER)  # after all, a name in ACTIVATIONS; None: none
 
     def __post_init__(self) -> None:
         # Looked up here, so that a misspelt name fails where it is written.

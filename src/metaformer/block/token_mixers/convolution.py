@@ -1,13 +1,14 @@
 """Convolution over tokens and channels at once."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
 from metaformer.block.activation import ACTIVATIONS
 from metaformer.block.norm import NormConfig
 from metaformer.block.site import Site, nearest_divisor
+from metaformer.core.configs import LATER
 from metaformer.core.errors import ConfigError
 
 
@@ -25,8 +26,8 @@ class ConvolutionConfig:
     kernel_size: int = 3  # side of the window, in tokens
     groups: int = 1  # parts of the channels that do not see each other
     bias: bool = True
-    norm: NormConfig | None = None  # behind the convolution; None: no norm
-    activation: str | None = None  # behind both, a name in ACTIVATIONS; None: no activation
+    norm: NormConfig | None = field(default=None, metadata=LATER)  # behind the convolution; None: no norm
+    activation: str | None = field(default=None, metadata=LATER)  # behind both, a name in ACTIVATIONS; None: none
 
     def __post_init__(self) -> None:
         # Looked up here, so that a misspelt name fails where it is written.
