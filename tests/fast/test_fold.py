@@ -94,6 +94,8 @@ def test_every_norm_with_every_activation(small, images, backend, shake, norm, a
         {"patch_embeddings": (STEM, *(replace(DOWNSAMPLING, pre_norm=ModifiedLayerNormConfig(bias=False)),) * 3)},
         {"patch_embeddings": (STEM, *(replace(DOWNSAMPLING, pre_norm=BatchNormConfig(), padding=0),) * 3)},
         {"patch_embeddings": (STEM, *(replace(DOWNSAMPLING, pre_norm=LayerNormConfig()),) * 3)},
+        {"patch_embeddings": (STEM, *(replace(DOWNSAMPLING, stride=1, max_pool=2, pre_norm=BatchNormConfig()),) * 3)},
+        {"patch_embeddings": (STEM, *(replace(DOWNSAMPLING, post_norm=BatchNormConfig(), activation="gelu"),) * 3)},
         {"in_chans": 1},
         {"num_classes": 0},
     ],

@@ -59,15 +59,6 @@ def test_wrong_values_are_refused(change, message):
         replace(POOLFORMER_S12, **change)
 
 
-@pytest.mark.parametrize(
-    "options", [{"kernel_size": 0}, {"stride": 0}, {"padding": -1}], ids=["kernel_size", "stride", "padding"]
-)
-def test_a_patch_embedding_that_cannot_work_is_refused(options):
-    message = r"^PatchEmbeddingConfig\.kernel_size and stride must be at least 1 and padding at least 0; got "
-    with pytest.raises(ConfigError, match=message):
-        PatchEmbeddingConfig(**options)
-
-
 def test_a_misspelt_field_fails():
     with pytest.raises(TypeError, match="unexpected keyword argument 'dim'"):
         replace(POOLFORMER_S12, dim=(1,))

@@ -2,12 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from metaformer.block.norm import BatchNormConfig, LayerNormConfig
-from metaformer.block.token_mixers import PoolingConfig
+from metaformer.block.norm import LayerNormConfig
 from metaformer.core.errors import ConfigError, ShapeError
-from metaformer.fast.optimize import optimize
-from metaformer.models.config import DOWNSAMPLING, STEM, MetaFormerConfig, PatchEmbeddingConfig
-from metaformer.models.metaformer import MetaFormer
+from metaformer.models.config import DOWNSAMPLING, STEM, PatchEmbeddingConfig
 from metaformer.models.patch_embedding import PatchEmbedding, PositionEmbedding
 
 
@@ -55,6 +52,7 @@ def test_the_maximum_comes_before_the_norm_and_the_activation_last():
     ("changes", "message"),
     [
         ({"max_pool": 0}, r"^PatchEmbeddingConfig\.max_pool must be at least 1; got 0\.$"),
+        ({"kernel_size": 0}, r"^PatchEmbeddingConfig\.kernel_size must be at least 1; got 0\.$"),
         ({"stride": 0}, r"^PatchEmbeddingConfig\.stride must be at least 1; got 0\.$"),
         ({"padding": -1}, r"^PatchEmbeddingConfig\.padding must be at least 0; got -1\.$"),
         ({"activation": "gelo"}, r"gelo.*Did you mean 'gelu'"),
@@ -64,22 +62,6 @@ def test_the_maximum_comes_before_the_norm_and_the_activation_last():
 def test_a_patch_embedding_refuses_what_it_cannot_build(changes, message):
     with pytest.raises(ConfigError, match=message):
         PatchEmbeddingConfig(**changes)
-
-
-@pytest.mark.parametrize("activation", [None, "gelu"])
-def test_an_optimized_model_keeps_the_maximum_and_the_activation(activation):
-    embedding = PatchEmbeddingConfig(
-        stride=1, max_pool=2, pre_norm=BatchNormConfig(), post_norm=BatchNormConfig(), activation=activation
-    )
-    config = MetaFormerConfig(
-        dims=(8,), depths=(1,), token_mixers=(PoolingConfig(),), patch_embeddings=(embedding,), image_size=(12, 12)
-    )
-    model = MetaFormer(config).eval()
-    for norm in (model.stages[0].patch_embed.pre_norm, model.stages[0].patch_embed.post_norm):
-        torch.nn.init.normal_(norm.weight)
-        torch.nn.init.normal_(norm.bias)
-    images = torch.randn(2, 3, 12, 12)
-    torch.testing.assert_close(optimize(model, images)(images), model(images), rtol=1e-4, atol=1e-5)
 
 
 def test_a_position_embedding_starts_at_zero():
