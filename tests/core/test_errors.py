@@ -1,11 +1,29 @@
 import pytest
 
-from metaformer.core.errors import ConfigError, DataError, MissingExtraError, ShapeError, did_you_mean, unknown
+from metaformer.core.errors import (
+    ConfigError,
+    DataError,
+    MissingExtraError,
+    ShapeError,
+    did_you_mean,
+    first_line,
+    one_line,
+    unknown,
+)
 
 
 @pytest.mark.parametrize("error", [ConfigError, ShapeError, DataError])
 def test_the_users_mistakes_are_value_errors(error):
     assert issubclass(error, ValueError)
+
+
+def test_what_an_error_says_in_one_line():
+    error = RuntimeError("no\n  such   file")
+    assert (one_line(error), one_line(error, 5), first_line(error)) == ("no such file", "no su", "no")
+
+
+def test_an_error_that_says_nothing_says_its_class():
+    assert (one_line(OSError()), first_line(OSError())) == ("OSError", "OSError")
 
 
 def test_the_nearest_name_is_suggested():

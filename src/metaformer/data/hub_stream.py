@@ -28,7 +28,7 @@ class HubStream:
             counts = self._data.info.splits or {}
         # Whatever the library raises: a name that is not there, or no network.
         except Exception as error:
-            raise DataError(f"cannot open {self.name}: {_line(error)}") from None
+            raise DataError(f"cannot open {self.name}: {one_line(error)}") from None
         self.num_images: int | None = (counts[split].num_examples or None) if split in counts else None
         self._image = self._column(datasets.Image, ("image", "img"))
         self._label = self._column(datasets.ClassLabel, ("label", "labels", "target", "cls"))
@@ -55,7 +55,9 @@ class HubStream:
                 yield self._sample(row, f"{self.name}, shard {number}, image {place}")
                 place += 1
         except (OSError, RuntimeError) as error:
-            raise DataError(f"cannot read {self.name}, shard {number}, after {place} images: {_line(error)}") from None
+            raise DataError(
+                f"cannot read {self.name}, shard {number}, after {place} images: {one_line(error)}"
+            ) from None
 
     def _sample(self, row: dict[str, Any], name: str) -> Sample:
         image, label = row[self._image] or {}, row[self._label]
@@ -82,7 +84,3 @@ def open_hub_stream(data: str) -> dict[str, HubStream]:
     repository = name.partition("/")[2]
     ours = {split: theirs for theirs in splits_of_name(data) if (split := split_of(theirs))}
     return {split: HubStream(repository, theirs, cache=cache or None) for split, theirs in ours.items()}
-
-
-def _line(error: BaseException) -> str:
-    return one_line(error)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from metaformer.core.errors import ConfigError, DataError, MissingExtraError
+from metaformer.core.errors import ConfigError, DataError, MissingExtraError, first_line
 from metaformer.data.image_set import Sample
 from metaformer.data.split_names import choose_split, split_of
 
@@ -94,7 +94,7 @@ class ParquetImages:
         try:
             return self._arrow.ParquetFile(file)
         except (OSError, ValueError) as error:
-            raise DataError(f"cannot read {file} as Parquet: {str(error).splitlines()[0]}") from None
+            raise DataError(f"cannot read {file} as Parquet: {first_line(error)}") from None
 
 
 def split_files(folder: Path) -> dict[Path, str | None]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from metaformer.core import caches
 from metaformer.core.atomic_write import write_text
-from metaformer.core.errors import DataError
+from metaformer.core.errors import DataError, first_line
 
 HUB = "hf://"
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -139,5 +139,5 @@ def _from_hub(name: str) -> Path:
         except EntryNotFoundError:
             continue
         except (HfHubHTTPError, HFValidationError, OSError) as error:
-            raise DataError(f"cannot download {HUB}{name}: {str(error).splitlines()[0]}") from None
+            raise DataError(f"cannot download {HUB}{name}: {first_line(error)}") from None
     raise DataError(f"{HUB}{name} holds none of {', '.join(files)}.")

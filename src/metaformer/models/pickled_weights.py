@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaformer.core.errors import DataError
+from metaformer.core.errors import DataError, first_line
 
 # Where training scripts put the weights; averaged weights first, as timm reads its own checkpoints.
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -33,7 +33,7 @@ def read_pickled_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         raise _refusal(path, str(error)) from None
     except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         # A damaged file fails in many ways, few of them put in words.
-        reason = str(error).splitlines()[0].split(". ")[0] if isinstance(error, RuntimeError | OSError) else ""
+        reason = first_line(error).split(". ")[0] if isinstance(error, RuntimeError | OSError) else ""
         raise DataError(
             f"cannot read {path}: it is neither safetensors nor a whole PyTorch file{f' ({reason})' if reason else ''}."
         ) from None

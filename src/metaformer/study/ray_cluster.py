@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from metaformer.core.atomic_write import atomic_path
-from metaformer.core.errors import ConfigError, MissingExtraError
+from metaformer.core.errors import ConfigError, MissingExtraError, first_line
 from metaformer.core.run_record import RUN_FILE
 from metaformer.study.event import StudyEvent, reason_of
 from metaformer.study.folder import run_folder
@@ -138,7 +138,7 @@ def _reach(address: str) -> None:
 
 
 def _no_answer(address: str, error: Exception) -> ConfigError:
-    reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    reason = first_line(error).rstrip(".")
     return ConfigError(f"no Ray cluster answers at {address!r}: {reason}. Start one with: ray start --head")
 
 
@@ -168,7 +168,7 @@ def _next_event(ray: Any, stream: Any, job: _Job, *, out: Path, command: str) ->
         news = {"kind": "failed", "reason": "the run ended without a word"}
     # A machine that was lost, or a process on it.
     except ray.exceptions.RayError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         if job.num_tries < MOST_TRIES:
             return StudyEvent(kind="lost", run=job.run, reason=reason)
         news = {"kind": "failed", "reason": f"lost {MOST_TRIES} times; the last time: {reason}"}

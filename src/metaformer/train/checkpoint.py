@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from metaformer.core.atomic_write import atomic_path
-from metaformer.core.errors import DataError
+from metaformer.core.errors import DataError, first_line
 from metaformer.train.disk import naming_disk_errors
 
 BEST_FILE = "best.pt"
@@ -117,8 +117,9 @@ def _read(path: Path, needed: set[str]) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     # A damaged pickle fails wherever it happens to lead: IndexError, AttributeError, struct.error, ...
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"cannot read the checkpoint {path}: {reason} Delete it to start the run again.") from None
+        raise DataError(
+            f"cannot read the checkpoint {path}: {first_line(error)} Delete it to start the run again."
+        ) from None
     if not isinstance(state, dict) or not needed <= state.keys():
         raise DataError(f"{path} is not a checkpoint of a training run. Delete it to start the run again.")
     return state
