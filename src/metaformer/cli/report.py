@@ -18,12 +18,13 @@ from metaformer.report.page import claims_sentence, write_comparison, write_page
 from metaformer.report.records import Study, load_study
 from metaformer.report.summary import headline, summarize
 from metaformer.report.table import rich_table
+from metaformer.report.training_export import export_trainings
 from metaformer.report.training_page import write_training_page
 
 
 def report(
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")],
-    other: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="OTHER")] = None,
+    others: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[OTHER ...]")] = (),
     /,
     *,
     export: Path | None = None,
@@ -31,34 +32,51 @@ def report(
     """Makes the page of a study, of trainings, of a bench or a card again; reads nothing but run records.
 
     With a second folder it compares two studies: rows of the same settings join their runs, others stand side by side.
+    Trainings stand on one page however many they are.
 
     Args:
         folder: What '--out' named: a study, as runs/quick, a training, a bench, or a card.
-        other: Another study, or another training.
-        export: A folder for the table and the claims as CSV, Markdown and LaTeX, and the charts as SVG and PNG.
+        others: Another study, or other trainings.
+        export: A folder for tables and charts as files. Of a study: table and claims as CSV, Markdown and LaTeX, charts
+            as SVG and PNG. Of trainings: table and epochs as CSV, the table as Markdown too, curves as SVG.
     """
     console = Console()
-    if other is None and _kind(folder) == "card":
-        show_card(console, folder)
+    kind = _kind(folder)
+    if export is not None and export.exists() and not export.is_dir():
+        raise ConfigError(f"--export must be a folder; {export} is a file.")
+    if kind == "train":
+        return _report_trainings(console, [folder, *others], export)
+    if len(others) > 1:
+        raise ConfigError(f"studies are compared two at a time; got {1 + len(others)} folders.")
+    if kind in ("card", "bench") and not others:
+        if export is not None:
+            raise ConfigError(f"--export is for studies and trainings; {folder} holds a {kind}.")
+        if kind == "card":
+            show_card(console, folder)
+        else:
+            _say_page(console, write_bench_page(folder))
         return 0
-    if _kind(folder) == "train":
-        page = write_training_page([folder] if other is None else [folder, other])
-        console.print(f"page: {page.resolve()}", soft_wrap=True, highlight=False)
-        return 0
-    if _kind(folder) == "bench" and other is None:
-        console.print(f"page: {write_bench_page(folder).resolve()}", soft_wrap=True, highlight=False)
-        return 0
-    if other is None:
-        study = show_report(console, folder)
+    if others:
+        study = merge(load_study(folder), load_study(others[0]))
+        _show(console, study, write_comparison(folder, others[0]))
     else:
-        study = merge(load_study(folder), load_study(other))
-        _show(console, study, write_comparison(folder, other))
+        study = show_report(console, folder)
     return 0 if export is None else _export(console, study, export)
 
 
+def _report_trainings(console: Console, folders: list[Path], export: Path | None) -> int:
+    _say_page(console, write_training_page(folders))
+    if export is not None:
+        files = export_trainings(folders, export)
+        console.print(f"{len(files)} files in {export.resolve()}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _say_page(console: Console, page: Path) -> None:
+    console.print(f"page: {page.resolve()}", soft_wrap=True, highlight=False)
+
+
 def _export(console: Console, study: Study, folder: Path) -> int:
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--export must be a folder; {folder} is a file.")
     files, why_none = export_files(study, folder)
     console.print(f"{len(files)} files in {folder.resolve()}", soft_wrap=True, highlight=False)
     if why_none:
@@ -93,4 +111,5 @@ def _show(console: Console, study: Study, page: Path) -> None:
         console.print(claims_rich_table(judged))
         console.print(claims_sentence(judged), soft_wrap=True, highlight=False)
     console.print(headline(rows, data=study.data_title), soft_wrap=True, highlight=False)
-    console.print(f"\npage: {page.resolve()}", soft_wrap=True, highlight=False)
+    console.print()
+    _say_page(console, page)

@@ -60,12 +60,9 @@ def _command_of(name: str, model_name: str, weights_name: str) -> Callable[..., 
     recipe = RECIPES[name]
     config: MetaFormerConfig | None = None
     if weights_name and not model_name:
-        stored = read_weights(weights_name)
-        config = stored.config
-        model_name = "" if config else identify(stored)
+        config, model_name = _architecture(weights_name)
     defaults = recipe(model_name) if model_name else recipe()
     if config:
-        # The architecture of the weights; the data decide classes and image size.
         defaults = replace(defaults, model=config, name=Path(weights_name).name)
 
     def train(
@@ -119,6 +116,12 @@ def _command_of(name: str, model_name: str, weights_name: str) -> Callable[..., 
         dry_run: Check the data, take one step of each phase, and say what the whole needs.
     """
     return train
+
+
+def _architecture(weights_name: str) -> tuple[MetaFormerConfig | None, str]:
+    """What the weights were trained in, or the name in the zoo; the data decide classes and image size."""
+    stored = read_weights(weights_name)
+    return stored.config, "" if stored.config else identify(stored)
 
 
 def _train(run: Run, out: Path, execution: Execution, *, only_look: bool) -> int:

@@ -1,12 +1,14 @@
 """A chart of lines as SVG: no script, prints well, and takes the colours of the page it stands in."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 760.0, 380.0
-LEFT, RIGHT, TOP, BOTTOM = 64.0, 20.0, 16.0, 56.0
+LEFT, RIGHT, TOP, BOTTOM = 64.0, 20.0, 28.0, 56.0
+TITLE_BASELINE = 14.0  # a dot at the top of the frame stays below it
 NUM_TICKS = 6
 STEPS = (1, 2, 2.5, 5, 10)
 # Of the page; where there is no page, the second value.
@@ -57,7 +59,7 @@ def line_chart(lines: Sequence[Line], *, x_title: str, y_title: str, described: 
         x, bottom = place(tick, y_low)
         parts.append(_text(x, bottom + 20, f"{tick:g}", MUTED, "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, x_title, MUTED, "middle"))
-    parts.append(_text(LEFT, TOP - 2, y_title, MUTED, "start"))
+    parts.append(_text(LEFT, TITLE_BASELINE, y_title, MUTED, "start"))
     # The legend stands on the right, where the lines are not: above those that fall, below those that rise.
     falls = sum(line.y[-1] - line.y[0] for line in lines) < 0
     first_row = TOP + 16 if falls else HEIGHT - BOTTOM - 14 - 20 * (len(lines) - 1)
@@ -71,6 +73,13 @@ def line_chart(lines: Sequence[Line], *, x_title: str, y_title: str, described: 
         parts.append(f'<rect x="{WIDTH - RIGHT - 12}" y="{row - 9}" width="12" height="4" fill="{color}"/>')
         parts.append(_text(WIDTH - RIGHT - 18, row - 3, line.name, INK, "end"))
     return "\n".join([*parts, "</svg>"])
+
+
+def as_file(svg: str) -> str:
+    """A chart that stands alone: on white, in colours that need no page around it."""
+    head, _, rest = svg.partition("\n")
+    paper = f'<rect width="{WIDTH:g}" height="{HEIGHT:g}" fill="#fff"/>'
+    return re.sub(r"var\(--[\w-]+, (#\w+)\)", r"\1", "\n".join([head, paper, rest])) + "\n"
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -38,6 +38,14 @@ VERDICT_WORDS = (
     ("contradicted", "is contradicted", "are contradicted"),
     ("not told apart", "is open", "are open"),
 )
+# What the template calls.
+NUMBERS_AS_TEXT = {
+    "plain": plain,
+    "with_half_width": with_half_width,
+    "difference_number": difference_number,
+    "seeds_hint": seeds_hint,
+    "count": count,
+}
 PAGE_FILE = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -134,16 +142,18 @@ def _context(study: Study, rows: list[Row]) -> dict[str, Any]:
         "places": places,
         "same_speed": provenance.same_speed(places),
         "problems": provenance.problems(study, rows),
-        "plain": plain,
-        "with_half_width": with_half_width,
-        "difference_number": difference_number,
-        "seeds_hint": seeds_hint,
-        "count": count,
         "css": asset("page.css"),
         "block_svg": asset("block.svg"),
         "page_js": asset("page.js"),
         "plotly_js": Markup(get_plotlyjs()),
         "charts_json": script_json({name: _bare(figure) for name, figure in figures.items()}),
+        **NUMBERS_AS_TEXT,
+        **_downloads(study, rows, judged),
+    }
+
+
+def _downloads(study: Study, rows: list[Row], judged: Sequence[JudgedClaim]) -> dict[str, Markup]:
+    return {
         "records_json": script_json(_records(study)),
         "csv_json": script_json(to_csv(rows)),
         "markdown_json": script_json(to_markdown(rows)),

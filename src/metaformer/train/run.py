@@ -154,6 +154,7 @@ def perform(
         return
     best_epoch = 1 + max(range(len(history["epoch"])), key=lambda i: history["validation_accuracy"][i])
     kept_epoch = best_epoch if run.train.final_weights == "best" else len(history["epoch"])
+    how = {"best_epoch": best_epoch, "execution": to_dict(execution), "num_processes": fabric.world_size}
     record = RunRecord(
         kind="train",
         name=run.name,
@@ -162,18 +163,18 @@ def perform(
         seed=run.seed,
         metrics=_metrics(history, kept_epoch, test, peak_memory_mib(fabric.device)) | (costs or {}),
         history=history,
-        labels=_labels(data, test)
-        | {
-            "best_epoch": best_epoch,
-            "execution": to_dict(execution),
-            "num_processes": fabric.world_size,
-        },
+        labels=_labels(data, test) | how,
         **provenance(started),
         wall_time_s=time.perf_counter() - clock,
     )
+    _leave(model, data, record, folder, best_elsewhere=best_epoch != kept_epoch)
+
+
+def _leave(model: nn.Module, data: DataSource, record: RunRecord, folder: Path, *, best_elsewhere: bool) -> None:
+    """Writes what a finished run leaves; the record last, because it says that the run is finished."""
     with naming_disk_errors(f"the result into {folder}", KEPT):
         _save(model, folder / WEIGHTS_FILE, data)
-        if best_epoch != kept_epoch and (best := Checkpoints(folder).load_best()):
+        if best_elsewhere and (best := Checkpoints(folder).load_best()):
             model.load_state_dict(best["model"])
             _save(model, folder / BEST_WEIGHTS_FILE, data)
         record.write(folder)
