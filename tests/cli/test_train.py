@@ -169,5 +169,6 @@ def test_a_training_has_a_page(tmp_path, capsys):
     assert run([*QUICK, "--seed", "1", "--out", str(tmp_path / "other")]) == 0
     capsys.readouterr()
     assert run(["report", str(tmp_path / "one"), str(tmp_path / "other")]) == 0
-    assert "report.html" in capsys.readouterr().out
-    assert "Validation accuracy" in (tmp_path / "one" / "report.html").read_text()
+    page = tmp_path / "one" / "report-with-other.html"
+    assert str(page) in capsys.readouterr().out
+    assert "Validation accuracy" in page.read_text()
