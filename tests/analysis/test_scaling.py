@@ -3,7 +3,15 @@ import torch
 from torch import nn
 
 from metaformer.analysis import scaling
-from metaformer.analysis.scaling import Subject, count_exponent, fit_exponent, size_costs, slope, time_round
+from metaformer.analysis.scaling import (
+    Subject,
+    count_exponent,
+    fit_exponent,
+    median_interval,
+    size_costs,
+    slope,
+    time_round,
+)
 from metaformer.analysis.timing import Timing
 
 SIZES = (64, 256, 1024, 4096, 9216)
@@ -43,6 +51,18 @@ def test_the_spread_is_that_of_the_rounds():
     assert (fitted.low, fitted.value, fitted.high) == pytest.approx((1.0, 1.5, 2.0))
 
 
+def test_more_rounds_narrow_the_interval():
+    # The ranks of the tables of the sign test.
+    for num_values, outside in ((1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (15, 3), (25, 7)):
+        assert median_interval(range(num_values)) == (outside, num_values - 1 - outside), num_values
+
+
+def test_one_slow_moment_does_not_move_an_exponent():
+    slow = power(1.0) | {9216: 1.0}
+    fitted = fit_exponent([power(1.0)] * 8 + [slow])
+    assert (fitted.low, fitted.high) == pytest.approx((1.0, 1.0))
+
+
 def test_exponents_of_counts():
     assert count_exponent({size: size**2 for size in SIZES}) == pytest.approx(2.0)
     assert count_exponent(dict.fromkeys(SIZES, 7)) == 0.0
@@ -75,16 +95,16 @@ def test_costs_of_each_size_are_counted():
     assert large.memory_mib == pytest.approx(4 * (256 + 2 * 3 * 16) / 2**20)
 
 
-def test_a_round_times_all_at_one_size_before_the_next(monkeypatch):
+def test_a_round_times_one_subject_at_all_sizes_before_the_next(monkeypatch):
     called = []
     timing = Timing(latency_ms=1.0, wall_s=3.0, cpu_s=3.0)
     monkeypatch.setattr(scaling, "time_calls", lambda module, x, seconds: called.append(x.shape[-1]) or timing)
     other = Subject(name="other", level="model", build=matrix)
     rows = time_round([MATRIX, other], (2, 3), seconds=0.1)
-    assert called == [2, 2, 3, 3]
+    assert called == [2, 3, 2, 3]
     assert rows == [
         ("mixer", "matrix", 4, timing),
-        ("model", "other", 4, timing),
         ("mixer", "matrix", 9, timing),
+        ("model", "other", 4, timing),
         ("model", "other", 9, timing),
     ]

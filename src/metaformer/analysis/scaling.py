@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import log
+from math import comb, log
 from statistics import median
 
 import torch
@@ -15,6 +15,7 @@ from metaformer.analysis.timing import Timing, inference_memory_mib, time_calls
 OVER_OVERHEAD = 4.0
 # The exponent is the slope over the largest sizes that count; fewer say nothing about a slope.
 NUM_FITTED = 3
+LEVEL = 0.95  # of the interval of an exponent, where there are rounds enough
 
 Times = dict[int, float]  # number of tokens -> milliseconds, of one round
 
@@ -41,7 +42,7 @@ class SizeCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Exponent:
-    """A power of the number of tokens: the median over rounds, the lowest and the highest."""
+    """A power of the number of tokens: the median over rounds, and its interval (`median_interval`)."""
 
     value: float
     low: float
@@ -52,7 +53,10 @@ class Exponent:
 def time_round(
     subjects: Iterable[Subject], sides: Sequence[int], *, seconds: float
 ) -> list[tuple[str, str, int, Timing]]:
-    """Times every subject at every size once, one after the other, so that a slow moment of the machine hits all.
+    """Times every subject at every size once.
+
+    The sizes of one subject follow each other, because its exponent is a ratio of their times: another program that
+    halves the machine's speed for seconds then slows all of them alike.
 
     Args:
         subjects: What is timed.
@@ -63,8 +67,8 @@ def time_round(
         Level, name, number of tokens, time of a forward pass.
     """
     rows = []
-    for side in sides:
-        for subject in subjects:
+    for subject in subjects:
+        for side in sides:
             module, x = subject.build(side)
             rows.append((subject.level, subject.name, side * side, time_calls(module.eval(), x, seconds=seconds)))
     return rows
@@ -109,7 +113,22 @@ def fit_exponent(rounds: Sequence[Times]) -> Exponent | None:
         return None
     fitted = counting[-NUM_FITTED:]
     slopes = [slope({size: times[size] for size in fitted}) for times in rounds]
-    return Exponent(value=median(slopes), low=min(slopes), high=max(slopes), fitted_tokens=tuple(fitted))
+    low, high = median_interval(slopes)
+    return Exponent(value=median(slopes), low=low, high=high, fitted_tokens=tuple(fitted))
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Where the median lies with 95% confidence, whatever the distribution: two of the sorted values.
+
+    As many values lie below the true median as heads fall in as many throws of a coin. Of five values and fewer it is
+    the lowest and the highest (of five with 94%); of more it narrows, where the range would only grow.
+    """
+    ranked = sorted(values)
+    chances = [2 * comb(len(ranked), rank) / 2 ** len(ranked) for rank in range(len(ranked) + 1)]
+    outside = 0
+    while sum(chances[: outside + 2]) <= 1 - LEVEL:
+        outside += 1
+    return ranked[outside], ranked[-1 - outside]
 
 
 def count_exponent(counts: Mapping[int, float | int]) -> float | None:

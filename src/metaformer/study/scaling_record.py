@@ -40,7 +40,7 @@ class ScalingConfig:
     dim: int = 64  # channels of a mixer on its own
     sides: tuple[int, ...] = (8, 12, 16, 24, 32, 48, 64)  # of square grids, in tokens; in a model, of the first stage
     batch_size: int = 1
-    num_rounds: int = 5
+    num_rounds: int = 15
     seconds: float = 0.05  # of timing, at each size in each round
 
     def __post_init__(self) -> None:
