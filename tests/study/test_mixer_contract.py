@@ -132,7 +132,7 @@ def test_a_config_that_does_not_come_back_is_caught():
 
     checks = list(check_contract(replace(LocalConfig())))
     assert checks[0].status == "fail"
-    assert "pickle" in checks[0].detail
+    assert "local object" in checks[0].detail
 
 
 def test_a_build_that_raises_fails_every_promise_that_needs_it():
