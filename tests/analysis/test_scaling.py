@@ -54,9 +54,8 @@ def test_the_spread_is_that_of_the_rounds():
 def test_more_rounds_narrow_the_interval():
     # The ranks of the tables of the sign test.
     for num_values, outside in ((1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (15, 3), (25, 7)):
-        assert median_interval([float(value) for value in range(num_values)]) == (outside, num_values - 1 - outside), (
-            num_values
-        )
+        values = [float(value) for value in range(num_values)]
+        assert median_interval(values) == (outside, num_values - 1 - outside), num_values
 
 
 def test_one_slow_moment_does_not_move_an_exponent():
