@@ -21,4 +21,6 @@ def save_program(model: nn.Module, example: Tensor, path: Path) -> None:
     with atomic_path(path) as temporary, warnings.catch_warnings():
         # Said of every weight whose channels lie together; it is written whole.
         warnings.filterwarnings("ignore", message="No complete tensor found in the group")
-        torch.export.save(program, temporary)
+        # To an open file: of a path that does not end in .pt2, as the temporary one, PyTorch warns.
+        with temporary.open("wb") as file:
+            torch.export.save(program, file)
