@@ -54,6 +54,7 @@
       displayModeBar: narrow ? false : "hover",
       doubleClick: "reset",
     });
+    place.style.minHeight = "";
   };
   const places = [...document.querySelectorAll("[data-chart]")];
   const drawAll = (width) => places.forEach((place) => draw(place, width && place.closest(".pair") ? width / 2 - 12 : width));
@@ -174,6 +175,7 @@
   // A picture for a paper: the chart as it is drawn now, on the page's paper.
   const studyName = document.querySelector("[data-download]").dataset.file.replace(/-records\.json$/, "");
   const picture = (place, format) => {
+    if (!place.data) draw(place);
     const ground = getComputedStyle(root).getPropertyValue("--page").trim();
     const { data, layout } = place;
     const size = { width: 900, height: place.offsetHeight || layout.height, scale: format === "png" ? 2 : 1 };
@@ -229,6 +231,19 @@
     wasNarrow = !wasNarrow;
     drawAll();
   });
-  drawAll();
-  root.dataset.ready = "yes";
+  // The first chart at once, those below it one at a time, so that the page can be read and used meanwhile. Each has
+  // its height before it is drawn: nothing moves under the reader.
+  const drawRest = ([place, ...rest]) => {
+    if (!place) {
+      root.dataset.ready = "yes";
+      return;
+    }
+    setTimeout(() => {
+      if (!place.data) draw(place);
+      drawRest(rest);
+    });
+  };
+  for (const place of places) place.style.minHeight = `${charts[place.dataset.chart].layout.height}px`;
+  draw(places[0]);
+  drawRest(places.slice(1));
 })();
