@@ -7,6 +7,7 @@ from PIL import Image
 from torchvision.transforms import functional as reference
 from torchvision.transforms.v2 import functional as v2
 
+from metaformer.core.errors import ConfigError
 from metaformer.data.augmentation import AugmentationConfig
 from metaformer.data.batch_augmentation import BatchAugmentation
 from metaformer.data.batch_color import ColorJitter, jitter_color
@@ -56,6 +57,26 @@ def test_half_of_the_images_are_flipped(picture):
     is_same = torch.isclose(flipped, picture.float(), atol=1e-3).all(-1).all(-1).all(-1)
     assert int(is_flipped.sum() + is_same.sum()) == NUM
     assert 0.45 < float(is_flipped.float().mean()) < 0.55
+
+
+def test_an_alternating_flip_shows_both_sides_in_any_two_epochs_in_turn(picture):
+    images = repeated(picture)
+    first, second, third = (
+        augmented(images, flip=0.5, alternating_flip=True, epoch=epoch)
+        .isclose(picture.float(), atol=1e-3)
+        .all((1, 2, 3))
+        for epoch in range(3)
+    )
+    assert 0.45 < float(first.float().mean()) < 0.55
+    assert torch.equal(second, ~first)
+    assert torch.equal(third, first)
+    other_seed = augmented(images, flip=0.5, alternating_flip=True, seed=1).isclose(picture.float(), atol=1e-3)
+    assert not torch.equal(other_seed.all((1, 2, 3)), first)
+
+
+def test_an_alternating_flip_leaves_nothing_to_chance():
+    with pytest.raises(ConfigError, match=r"alternating_flip .* augmentation\.flip must be 0\.5; got 0\.3"):
+        AugmentationConfig(alternating_flip=True, flip=0.3)
 
 
 def test_cutout_is_a_square_around_any_pixel():

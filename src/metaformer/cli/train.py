@@ -16,6 +16,7 @@ from metaformer.cli.parsing import UsageError
 from metaformer.cli.train_progress import watch_training
 from metaformer.core.configs import parse_configs, to_dict
 from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError, one_line
+from metaformer.core.memory import keep_freed_memory
 from metaformer.core.run_record import RUN_FILE, read_run_record
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
@@ -127,6 +128,7 @@ def _architecture(weights_name: str) -> tuple[MetaFormerConfig | None, str]:
 def _train(run: Run, out: Path, execution: Execution, *, only_look: bool) -> int:
     if not run.data:
         raise ConfigError("--data is missing: say what to train on, as --data FOLDER or --data cifar10:DIR.")
+    keep_freed_memory()
     is_first = os.environ.get("RANK", "0") == "0"
     source = open_data(run.data, run.preparation, num_workers=execution.num_workers)
     if is_first:

@@ -1,8 +1,10 @@
 """How training images are varied, as a config."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from metaformer.core.configs import LATER
 from metaformer.core.errors import ConfigError, unknown
+from metaformer.core.seeding import key_seed
 
 CROPS = ("resized", "shift", "none")
 FILLS = ("random", "const")
@@ -13,7 +15,8 @@ INTERPOLATIONS = ("random", "bilinear", "bicubic")
 class AugmentationConfig:
     """Geometry, colour and erasing of training images, in that order; each image draws its own.
 
-    Source: arXiv:2111.11418, Sec. 4.1 (through timm's transforms); shift, flip and cutout as in arXiv:1708.04552.
+    Source: arXiv:2111.11418, Sec. 4.1 (through timm's transforms); shift, flip and cutout as in arXiv:1708.04552;
+    the alternating flip, arXiv:2404.00498, Sec. 3.6.
     """
 
     crop: str = "resized"  # resized: a random part, resized; shift: the whole image, moved; none
@@ -21,6 +24,8 @@ class AugmentationConfig:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # its width over its height
     shift_px: int = 4  # how far a shift moves at most, each way; the border is filled by reflection
     flip: float = 0.5  # probability of a horizontal flip
+    # Each image is flipped in every other epoch, half of them in the first, instead of by chance.
+    alternating_flip: bool = field(default=False, metadata=LATER)
     color_jitter: float = 0.4  # left out where auto_augment is given, as in timm
     auto_augment: str | None = None  # in timm's words, as rand-m9-mstd0.5-inc1
     interpolation: str = "random"  # of a resized crop: random (bilinear or bicubic), bilinear or bicubic
@@ -38,6 +43,11 @@ class AugmentationConfig:
         for name in ("flip", "erasing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"augmentation.{name} is a probability, from 0 to 1; got {getattr(self, name)}.")
+        if self.alternating_flip and self.flip != 0.5:
+            raise ConfigError(
+                f"augmentation.alternating_flip flips each image in every other epoch: augmentation.flip must be 0.5; "
+                f"got {self.flip}. Leave one of them out."
+            )
         for name in ("shift_px", "cutout_px", "color_jitter"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"augmentation.{name} must be at least 0; got {getattr(self, name)}.")
@@ -47,3 +57,13 @@ class AugmentationConfig:
                 raise ConfigError(
                     f"augmentation.{name} must be two numbers above 0, the smaller first; got {low}, {high}."
                 )
+
+
+def is_flipped_in(epoch: int, *image: int | str) -> bool:
+    """Whether the alternating flip flips an image in this epoch.
+
+    Args:
+        epoch: Or how often the image was seen before.
+        image: What tells the run and the image from others.
+    """
+    return (key_seed("alternating flip", *image) + epoch) % 2 == 1

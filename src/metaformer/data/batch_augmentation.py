@@ -68,7 +68,7 @@ class BatchAugmentation:
             if is_resized
             else None,
             is_bicubic=_is_bicubic(config, num, random("interpolation")) if is_resized else None,
-            is_flipped=torch.rand(num, generator=random("flip")) < config.flip if config.flip else None,
+            is_flipped=self._flips(seed, epoch) if config.flip else None,
             color=draw_color_jitter(num, config.color_jitter, random("color")) if config.color_jitter else None,
             erased=erased_boxes(num, size, probability=config.erasing, random=random("erasing"))
             if config.erasing
@@ -77,6 +77,13 @@ class BatchAugmentation:
             if config.cutout_px
             else None,
         )
+
+    def _flips(self, seed: int, epoch: int) -> Bool[Tensor, " n"]:
+        if self.config.alternating_flip:
+            first = torch.rand(self._num_images, generator=generator("augmentation", "alternating flip", seed)) < 0.5
+            return first ^ bool(epoch % 2)
+        random = generator("augmentation", "flip", seed, epoch)
+        return torch.rand(self._num_images, generator=random) < self.config.flip
 
     def batch(self, chosen: Int64[Tensor, " b"], numbers: EpochNumbers) -> Float[Tensor, "b c h w"]:
         """Some of the images as the model sees them in this epoch."""

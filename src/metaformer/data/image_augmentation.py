@@ -33,12 +33,13 @@ class ImageAugmentation:
         self.config, self._transform = config, transform
         self._crop, self._vary, self._finish = _timm_transforms(config, transform)
 
-    def __call__(self, source: ImageSource, *, key: int) -> Float[Tensor, "c h w"]:
+    def __call__(self, source: ImageSource, *, key: int, is_flipped: bool | None = None) -> Float[Tensor, "c h w"]:
         """The image as the model sees it this time.
 
         Args:
             source: The image.
             key: Decides everything that is random.
+            is_flipped: Decided elsewhere; None: by the key.
 
         Raises:
             ImageError: It cannot be read.
@@ -46,13 +47,15 @@ class ImageAugmentation:
         config, transform = self.config, self._transform
         image = transform.read(source)
         _seed_all(key)
+        if is_flipped:
+            image = v2.horizontal_flip(image)
         if config.crop == "resized":
             image = self._crop(image)
         else:
             image = transform.fit(image)
             if config.crop == "shift":
                 image = _shift(image, config.shift_px)
-            if torch.rand(()) < config.flip:
+            if is_flipped is None and torch.rand(()) < config.flip:
                 image = v2.horizontal_flip(image)
         tensor: Tensor = self._finish(self._vary(image))
         if config.cutout_px:
@@ -87,7 +90,7 @@ def _timm_transforms(config: AugmentationConfig, transform: ImageTransform) -> t
             transform.image_size,
             scale=config.scale,
             ratio=config.ratio,
-            hflip=config.flip,
+            hflip=0.0 if config.alternating_flip else config.flip,
             color_jitter=config.color_jitter or None,
             auto_augment=config.auto_augment,
             interpolation=config.interpolation,

@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from metaformer.data.augmentation import AugmentationConfig
+from metaformer.core.seeding import key_seed
+from metaformer.data.augmentation import AugmentationConfig, is_flipped_in
+from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.image_augmentation import ImageAugmentation
 from metaformer.data.image_file import ImageError
 from metaformer.data.image_set import Sample
@@ -21,6 +23,7 @@ class ImageTask:
 
     sample: Sample  # with a label in the order of the classes
     key: int | None = None  # decides its augmentation; None: as in evaluation
+    is_flipped: bool | None = None  # where the flip alternates; None: by the key
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,6 +49,25 @@ class ImageReader:
     def __reduce__(self) -> tuple[type["ImageReader"], tuple[AugmentationConfig, ImageTransform]]:
         return ImageReader, self._settings
 
+    def training_task(
+        self, sample: Sample, plan: BatchPlan, *, image: int | str, reading: int | None = None
+    ) -> ImageTask:
+        """The task of an image in an epoch.
+
+        Args:
+            sample: The image.
+            plan: Has the seed and the epoch.
+            image: Its number or name, the same in every epoch.
+            reading: How often the epoch had it before, where it may come again.
+        """
+        augmentation, _ = self._settings
+        again = () if reading is None else (reading,)
+        is_flipped = None
+        if augmentation.alternating_flip:
+            is_flipped = is_flipped_in(plan.epoch + sum(again), plan.seed, image)
+        key = key_seed("augmentation", plan.seed, plan.epoch, image, *again)
+        return ImageTask(sample=sample, key=key, is_flipped=is_flipped)
+
     # The name by which PyTorch's DataLoader asks for a whole batch.
     def __getitems__(self, tasks: Sequence[ImageTask]) -> ReadImages:
         _, transform = self._settings
@@ -70,5 +92,5 @@ class ImageReader:
     def _read(self, task: ImageTask) -> Float[Tensor, "c h w"]:
         _, transform = self._settings
         if task.key is not None:
-            return self._augment(task.sample.image, key=task.key)
+            return self._augment(task.sample.image, key=task.key, is_flipped=task.is_flipped)
         return transform.normalise(transform.pixels(task.sample.image)[None])[0]

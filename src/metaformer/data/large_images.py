@@ -7,7 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from metaformer.core.errors import ConfigError
-from metaformer.core.seeding import generator, key_seed
+from metaformer.core.seeding import generator
 from metaformer.data.batch_plan import Batch, BatchPlan
 from metaformer.data.image_loader import ImageLoader, Tasks
 from metaformer.data.image_splits import ImagePart, ImageSplits
@@ -77,10 +77,7 @@ class LargeImages:
         order = epoch_order(self._read_together, generator("order", plan.seed, plan.epoch))
         for steps_part in plan.parts(len(part)):
             yield [
-                ImageTask(
-                    sample=part.sample(place),
-                    key=key_seed("augmentation", plan.seed, plan.epoch, int(part.indices[place])),
-                )
+                self._reader.training_task(part.sample(place), plan, image=int(part.indices[place]))
                 for place in order[steps_part].tolist()
             ]
 

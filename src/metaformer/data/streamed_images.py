@@ -6,7 +6,6 @@ from dataclasses import replace
 from itertools import islice
 
 from metaformer.core.errors import ConfigError, DataError
-from metaformer.core.seeding import key_seed
 from metaformer.data.batch_plan import Batch, BatchPlan
 from metaformer.data.image_loader import ImageLoader, Tasks
 from metaformer.data.image_set import Sample, ShardedImages
@@ -100,10 +99,7 @@ class StreamedImages:
             next(islice(samples, done, done), None)
         for part in plan.parts(num_images):
             yield [
-                ImageTask(
-                    sample=self._checked(sample),
-                    key=key_seed("augmentation", plan.seed, plan.epoch, sample.name, reading),
-                )
+                self._reader.training_task(self._checked(sample), plan, image=sample.name, reading=reading)
                 for sample, reading in islice(samples, part.stop - part.start)
             ]
 

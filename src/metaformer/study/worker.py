@@ -19,6 +19,7 @@ import torch
 from metaformer.analysis.cost import profile
 from metaformer.core.configs import to_dict
 from metaformer.core.machine import provenance
+from metaformer.core.memory import keep_freed_memory
 from metaformer.core.run_record import Metric, RunRecord
 from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
@@ -59,6 +60,7 @@ def work(task: Task, progress: Connection) -> None:
         # Before anything asks for a GPU, the only one that there is becomes this one.
         os.environ["CUDA_VISIBLE_DEVICES"] = task.gpu
     torch.set_num_threads(task.num_threads)
+    keep_freed_memory()
     clock = time.perf_counter()
     folder = run_folder(task.out, task.run)
     try:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from metaformer.core.configs import LATER
 from metaformer.core.errors import ConfigError, unknown
 from metaformer.train.mixing import MixingConfig
 
@@ -29,6 +30,8 @@ class TrainConfig:
     momentum: float = 0.9  # of optimizers that have one; AdamW and LAMB keep their betas
     layer_decay: float | None = None  # the rate of each layer, as a share of the next one's; None: one rate for all
     trainable: str = "all"  # all, or head: the rest keeps its weights
+    # The patch embedding starts with the directions in which patches of training images vary most.
+    whitening: bool = field(default=False, metadata=LATER)
     label_smoothing: float = 0.1
     mixing: MixingConfig = field(default_factory=MixingConfig)
     clip_grad_norm: float | None = None  # largest norm of the gradient; None: as it is

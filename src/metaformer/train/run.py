@@ -33,6 +33,7 @@ from metaformer.train.loop import EpochResult, History, StepResult, train
 from metaformer.train.memory import OutOfMemoryError, advice, is_out_of_memory, peak_memory_mib
 from metaformer.train.processes import local_batch_size, naming_lost_processes, start_fabric
 from metaformer.train.run_log import RunLog
+from metaformer.train.whitening import whiten_patches
 
 # Of the epoch with the best validation accuracy, where that is not the last.
 BEST_WEIGHTS_FILE = "best.safetensors"
@@ -66,13 +67,18 @@ def first_model(run: Run, data: DataSource) -> nn.Module:
     """The model as training begins with it: random weights by the run's seed, or the given ones.
 
     Raises:
-        ConfigError: The given weights do not fit.
+        ConfigError: The given weights do not fit, or the patch embedding cannot be whitened as asked.
         DataError: They cannot be read.
     """
     torch.manual_seed(key_seed("weights", run.seed))
     config = fit_to_data(run.model, data)
     if run.weights is None:
-        return build_model(config)
+        fresh = build_model(config)
+        if run.train.whitening:
+            whiten_patches(fresh, data, seed=run.seed)
+        return fresh
+    if run.train.whitening:
+        raise ConfigError("train.whitening is for first weights, and weights to start from are given. Leave one out.")
     if isinstance(config, TimmModelConfig):
         raise ConfigError(f"weights to start from are for MetaFormers; this is {config.name!r} of timm.")
     model = create_model(
