@@ -1,8 +1,13 @@
+import ctypes
+import resource
+import sys
+
 import pytest
 import torch
 
 from metaformer.core import memory
-from metaformer.core.memory import added_memory_mib, highest_memory_mib
+from metaformer.core.fresh_process import in_fresh_process
+from metaformer.core.memory import added_memory_mib, highest_memory_mib, keep_freed_memory
 
 
 def test_the_peak_of_a_call_counts_what_it_gave_back_but_not_what_was_held_before():
@@ -21,3 +26,25 @@ def test_a_system_that_does_not_tell(monkeypatch, tmp_path):
     called = []
     assert added_memory_mib(lambda: called.append(True)) is None
     assert not called
+
+
+def faults_of_blocks_that_come_and_go(keep: bool) -> int:
+    """How many pages the system has to give for ten blocks of 64 MiB, one after the other."""
+    if keep:
+        keep_freed_memory()
+    torch.ones(2**24)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only the GNU library is told to keep what is freed")
+def test_blocks_that_are_kept_are_not_asked_for_again():
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("not the GNU library")
+    assert in_fresh_process(faults_of_blocks_that_come_and_go, True) < 1000
+    # 4 KiB a page; where pages are large, there is less to gain.
+    assert in_fresh_process(faults_of_blocks_that_come_and_go, False) > in_fresh_process(
+        faults_of_blocks_that_come_and_go, True
+    )

@@ -139,7 +139,30 @@ def test_less_is_kept_for_the_backward_pass(small, images):
         return sum(size for address, size in seen.items() if address not in parameters)
 
     config = replace(small, dims=(32, 64, 64, 64))
-    assert kept(for_training(MetaFormer(config))) < 0.5 * kept(MetaFormer(config))
+    plain, without_hidden = MetaFormer(config), for_training(MetaFormer(config), keep_hidden=False)
+    assert kept(without_hidden) < 0.5 * kept(plain)
+    fused = for_training(MetaFormer(config))
+    fused(images).sum().backward()
+    (spare,) = {block.spare for block in fused.modules() if isinstance(block, FusedBlock)}
+    hidden = sum(buffer.nbytes for buffers in spare._spare.values() for buffer in buffers)
+    assert hidden
+    assert kept(fused) + hidden < 0.8 * kept(plain)
+    # Asked again, it takes effect; and a copy has buffers of its own.
+    (of_copy,) = {block.spare for block in copy.deepcopy(fused).modules() if isinstance(block, FusedBlock)}
+    assert of_copy is not spare
+    assert all(
+        block.spare is None for block in for_training(fused, keep_hidden=False).modules() if hasattr(block, "spare")
+    )
+
+
+def test_a_model_with_spare_buffers_is_saved_without_them(small, images, tmp_path):
+    fused = for_training(MetaFormer(small))
+    fused(images).sum().backward()
+    torch.save(fused, tmp_path / "model.pt")
+    again = torch.load(tmp_path / "model.pt", weights_only=False)
+    torch.testing.assert_close(again(images), fused(images))
+    (spare,) = {block.spare for block in again.modules() if isinstance(block, FusedBlock)}
+    assert not spare._spare
 
 
 def test_what_cannot_be_fused(small):

@@ -8,6 +8,7 @@ from metaformer.ops.norm_mlp.operator import norm_mlp as operator
 from metaformer.ops.norm_mlp.reference import ACTIVATIONS, norm_mlp
 from metaformer.ops.norm_mlp.training import trained_norm_mlp
 from metaformer.ops.normalise import sample_moments
+from metaformer.ops.spare_buffers import SpareBuffers
 
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 3e-2}
 
@@ -61,9 +62,10 @@ def test_gradcheck_of_the_definition(norm):
     assert torch.autograd.gradcheck(run, (x, *layers))
 
 
+@pytest.mark.parametrize("spare", [None, SpareBuffers()], ids=["hidden computed again", "hidden kept"])
 @pytest.mark.parametrize("slice_of", [1 << 20, 64], ids=["one slice", "many slices"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_training_equals_the_definition_forward_and_backward(activation, slice_of, monkeypatch):
+def test_training_equals_the_definition_forward_and_backward(activation, slice_of, spare, monkeypatch):
     monkeypatch.setattr("metaformer.ops.norm_mlp.training.SLICE", slice_of)
     x = (torch.randn(3, 6, 4, 5, dtype=torch.float64) + 0.5).requires_grad_()
     layers = {name: weight.requires_grad_() for name, weight in weights(6, 20).items()}
@@ -71,7 +73,7 @@ def test_training_equals_the_definition_forward_and_backward(activation, slice_o
     factor = torch.tensor([0.0, 1.25, 1.25], dtype=torch.float64)
     options = {"activation": activation, "eps": 1e-3, "res_scale": res_scale, "factor": factor}
     expected, _ = norm_mlp(x, **layers, **options)
-    actual = trained_norm_mlp(x, **layers, **options)
+    actual = trained_norm_mlp(x, **layers, **options, spare=spare)
     torch.testing.assert_close(actual, expected)
     seed, leaves = torch.randn_like(expected), (x, *layers.values(), res_scale)
     for mine, its in zip(*(torch.autograd.grad(z, leaves, seed) for z in (actual, expected)), strict=True):
@@ -79,16 +81,17 @@ def test_training_equals_the_definition_forward_and_backward(activation, slice_o
 
 
 @pytest.mark.usefixtures("library", "poisoned")
+@pytest.mark.parametrize("spare", [None, SpareBuffers()], ids=["hidden computed again", "hidden kept"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("sizes", [(1, 3, (1, 4)), (24, 96, (7, 7)), (33, 600, (5, 9)), (40, 80, (13, 31))], ids=str)
-def test_training_in_cpp_equals_the_definition_forward_and_backward(sizes, activation):
+def test_training_in_cpp_equals_the_definition_forward_and_backward(sizes, activation, spare):
     channels, hidden, grid = sizes
     x = (torch.randn(3, channels, *grid) + 0.5).requires_grad_()
     layers = {name: weight.requires_grad_() for name, weight in weights(channels, hidden, torch.float32).items()}
     res_scale, factor = torch.rand(channels, requires_grad=True), torch.tensor([0.0, 1.25, 1.25])
     leaves = (x, *layers.values(), res_scale)
     for extra in ({}, {"res_scale": res_scale}, {"res_scale": res_scale, "factor": factor}):
-        actual = trained_norm_mlp(x, **layers, activation=activation, eps=1e-3, **extra)
+        actual = trained_norm_mlp(x, **layers, activation=activation, eps=1e-3, **extra, spare=spare)
         wide = [leaf.detach().double().requires_grad_() for leaf in leaves]
         named = dict(zip(layers, wide[1:5], strict=True))
         doubled = {name: wide[5] if name == "res_scale" else value.double() for name, value in extra.items()}
@@ -133,7 +136,28 @@ def test_training_under_autocast_multiplies_in_bfloat16_and_gives_gradients_in_f
         assert (mine - its).norm() < 2e-2 * its.norm()
 
 
-def test_training_keeps_nothing_hidden():
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_kept_hidden_tensor_is_used_once_and_goes_back(dtype):
+    spare, layers = SpareBuffers(), weights(8, 40, dtype)
+    x = torch.randn(2, 8, 9, 9, dtype=dtype, requires_grad=True)
+    z = trained_norm_mlp(x, **layers, activation="gelu", eps=1e-5, spare=spare)
+    first = torch.autograd.grad(z.square().sum(), x, retain_graph=True)
+    (buffers,) = spare._spare.values()
+    assert sum(buffer.numel() for buffer in buffers) >= 2 * 81 * 40
+    # Somebody else writes into it now; the same graph does without.
+    buffers[0].fill_(float("nan"))
+    again = torch.autograd.grad(z.square().sum(), x)
+    torch.testing.assert_close(again, first)
+    # Taken by the next step; not at all where there will be no backward pass.
+    with torch.no_grad():
+        trained_norm_mlp(x, **layers, activation="gelu", eps=1e-5, spare=spare)
+    assert len(buffers) == 1
+    trained_norm_mlp(x, **layers, activation="gelu", eps=1e-5, spare=spare)
+    assert not buffers
+
+
+def test_training_keeps_nothing_hidden_unless_it_may():
     kept = []
     x, layers = torch.randn(2, 8, 9, 9, requires_grad=True), weights(8, 64, torch.float32)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):

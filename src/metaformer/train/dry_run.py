@@ -50,7 +50,7 @@ def dry_run(run: Run, data: DataSource, folder: Path, *, execution: Execution) -
     """
     model = first_model(run, data)
     if execution.fast:
-        model = for_training(model)
+        model = for_training(model, keep_hidden=execution.keep_hidden)
     fabric = start_fabric(run.train, execution)
     local = local_batch_size(run.train, fabric.world_size)
     share = {"rank": fabric.global_rank, "world_size": fabric.world_size}

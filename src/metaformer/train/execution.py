@@ -1,7 +1,8 @@
 """How a training is carried out: what changes its speed, memory and safety, and not its result."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from metaformer.core.configs import LATER
 from metaformer.core.errors import ConfigError, unknown
 
 LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
@@ -17,6 +18,8 @@ class Execution:
     micro_batch_size: int | None = None  # images at once in a process; gradients add up over a step's; None: all
     compile: bool = False  # torch.compile: minutes at the start, faster steps
     fast: bool = False  # fused operators in the blocks, where the modified layer norm and pooling or an MLP allow it
+    # With fast, on a CPU: keep the hidden tensors of the MLPs for the backward pass; else compute them again.
+    keep_hidden: bool = field(default=True, metadata=LATER)
     grad_checkpointing: bool = False  # compute activations twice instead of keeping them
     num_workers: int = 0  # processes that read images, for data that do not fit into memory
     checkpoint_minutes: float = 5.0  # at least so often, besides after every epoch

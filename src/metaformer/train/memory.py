@@ -49,6 +49,8 @@ def advice(config: TrainConfig, execution: Execution, local_batch_size: int) -> 
     ways = []
     if size > 1:
         ways.append(f"--execution.micro-batch-size {max(1, size // 2)} (the same steps in smaller parts)")
+    if execution.fast and execution.keep_hidden:
+        ways.append("--execution.no-keep-hidden (slower by a tenth)")
     if not execution.grad_checkpointing:
         ways.append("--execution.grad-checkpointing (slower by about a third)")
     if config.precision == "32-true":

@@ -124,7 +124,7 @@ def perform(
     is_first = fabric.global_rank == 0
     model = first_model(run, data)
     if execution.fast:
-        model = for_training(model)
+        model = for_training(model, keep_hidden=execution.keep_hidden)
     if is_first:
         require_writable(folder)
     # What the loop cannot know of its model and data.

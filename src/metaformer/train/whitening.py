@@ -33,7 +33,7 @@ def whiten_patches(model: nn.Module, data: DataSource, *, seed: int) -> None:
 
     Source: arXiv:2404.00498, Sec. 3.1, there with frozen weights.
     """
-    conv = model.get_submodule("stages.0.patch_embed.conv") if hasattr(model, "stages") else None
+    conv = dict(model.named_modules()).get("stages.0.patch_embed.conv")
     if not isinstance(conv, nn.Conv2d):
         raise ConfigError(
             f"train.whitening needs a model with a patch embedding of ours; got {type(model).__name__}. Leave it out."

@@ -20,9 +20,9 @@ _POINTER, _LONG, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ct
 _SIGNATURES = {
     "mf_norm_pool": [_INT, *(_POINTER,) * 4, _INT, _POINTER, _FLOAT, _POINTER, *(_LONG,) * 5, _INT],
     "mf_norm_mlp": [
-        *(_INT, *(_POINTER,) * 5, _INT, _POINTER, _FLOAT, *(_POINTER,) * 4, *(_LONG,) * 5, _INT, _INT),
+        *(_INT, *(_POINTER,) * 6, _INT, _POINTER, _FLOAT, *(_POINTER,) * 4, *(_LONG,) * 5, _INT, _INT),
     ],
-    "mf_norm_mlp_backward": [_POINTER, _POINTER, _POINTER, _FLOAT, *(_POINTER,) * 11, *(_LONG,) * 5, _INT, _INT],
+    "mf_norm_mlp_backward": [_POINTER, _POINTER, _POINTER, _FLOAT, *(_POINTER,) * 12, *(_LONG,) * 5, _INT, _INT],
     "mf_convolution": [
         *(_INT, *(_POINTER,) * 5, _INT, _POINTER, _FLOAT, *(_POINTER,) * 4, _FLOAT),
         *(_POINTER, _POINTER, _INT, _FLOAT, _FLOAT, _INT),

@@ -13,9 +13,19 @@ struct Mlp {
   long channels, hidden, block;
 };
 
-// Adds the share of one block of hidden channels to `sum`: rows x padded channels.
+// Where the hidden tensor is kept as it is before the activation, for a backward pass: [panels][all rows][TILE_COLUMNS].
+struct Kept {
+  float* at;  // null: nowhere
+  long total;
+
+  // The rows of a panel, from one of the rows on.
+  float* panel(long column, long row) const { return at + column * total + row * TILE_COLUMNS; }
+};
+
+// Adds the share of one block of hidden channels to `sum`: rows x padded channels. `at` is the first of the rows.
 template <int KIND>
-void add_hidden_block(const Mlp& mlp, const float* input, long rows, long first, float* hidden, float* sum, bool add) {
+void add_hidden_block(const Mlp& mlp, const float* input, long at, long rows, long first, float* hidden, float* sum,
+                      bool add, const Kept& kept) {
   const long depth = std::min(mlp.block, mlp.hidden - first);
   const long width = round_up(mlp.channels, TILE_COLUMNS);
   for (long j = 0; j < depth; j += TILE_COLUMNS) {
@@ -23,9 +33,13 @@ void add_hidden_block(const Mlp& mlp, const float* input, long rows, long first,
     vec bias[TILE_VECTORS];
     for (int v = 0; v < TILE_VECTORS; ++v) bias[v] = load(mlp.bias1 + first + j + v * LANES);
     multiply_panel(input, mlp.channels, rows, panel, mlp.channels, [&](long row, int num, const Tile& tile) {
+      float* before = kept.at ? kept.panel(first + j, at + row) : nullptr;
       for (int r = 0; r < num; ++r)
-        for (int v = 0; v < TILE_VECTORS; ++v)
-          store(hidden + (row + r) * mlp.block + j + v * LANES, activate<KIND>(tile.at[r][v] + bias[v]));
+        for (int v = 0; v < TILE_VECTORS; ++v) {
+          const vec value = tile.at[r][v] + bias[v];
+          store(hidden + (row + r) * mlp.block + j + v * LANES, activate<KIND>(value));
+          if (before) store(before + r * TILE_COLUMNS + v * LANES, value);
+        }
     });
   }
   const float* panels = mlp.fc2 + first * width;
@@ -52,7 +66,7 @@ void read_rows(const T* x, long first, long rows, long channels, long tokens, co
 // Threads share the rows.
 template <int KIND, typename T>
 void by_rows(const T* x, long total, long tokens, const NormSpec& norm, const Mlp& mlp, const Finish<T>& finish,
-             int threads) {
+             const Kept& kept, int threads) {
   const long channels = mlp.channels, width = round_up(channels, TILE_COLUMNS);
   const long step = rows_at_a_time(total, channels + width + mlp.block, threads);
 #pragma omp parallel num_threads(threads)
@@ -63,7 +77,7 @@ void by_rows(const T* x, long total, long tokens, const NormSpec& norm, const Ml
       const long rows = std::min(step, total - first);
       read_rows(x, first, rows, channels, tokens, norm, input);
       for (long h = 0; h < mlp.hidden; h += mlp.block)
-        add_hidden_block<KIND>(mlp, input, rows, h, hidden, sum, h > 0);
+        add_hidden_block<KIND>(mlp, input, first, rows, h, hidden, sum, h > 0, kept);
       for (long r = 0; r < rows; ++r) finish.row(sum + r * width, first + r);
     }
   }
@@ -72,7 +86,7 @@ void by_rows(const T* x, long total, long tokens, const NormSpec& norm, const Ml
 // Threads share the hidden channels: for few rows, so that each weight is read by one thread only.
 template <int KIND, typename T>
 void by_hidden(const T* x, long total, long tokens, const NormSpec& norm, const Mlp& mlp, const Finish<T>& finish,
-               int threads) {
+               const Kept& kept, int threads) {
   const long channels = mlp.channels, width = round_up(channels, TILE_COLUMNS);
   float *input = scratch(0, total * channels), *sums = scratch(3, threads * total * width);
   std::vector<char> used(threads, 0);
@@ -87,7 +101,7 @@ void by_hidden(const T* x, long total, long tokens, const NormSpec& norm, const 
 // Static: who adds what, and so the rounding of the sum, is the same every time.
 #pragma omp for schedule(static)
     for (long h = 0; h < mlp.hidden; h += mlp.block) {
-      add_hidden_block<KIND>(mlp, input, total, h, hidden, sum, used[me]);
+      add_hidden_block<KIND>(mlp, input, 0, total, h, hidden, sum, used[me], kept);
       used[me] = 1;
     }
 #pragma omp for schedule(static)
@@ -103,34 +117,36 @@ void by_hidden(const T* x, long total, long tokens, const NormSpec& norm, const 
 }
 
 template <typename T>
-void run(const T* x, T* out, float* moments_out, const T* residual, const float* res_scale, const NormSpec& norm,
+void run(const T* x, T* out, float* moments_out, float* hidden_out, const T* residual, const float* res_scale, const NormSpec& norm,
          const Mlp& mlp, long batch, long tokens, int kind, int threads) {
   const long total = batch * tokens;
   float* row_sums = moments_out ? scratch(4, 2 * total) : nullptr;
   const Finish<T> finish{out, residual, res_scale, row_sums, mlp.channels, {}};
+  const Kept kept{hidden_out, total};
   // Only where every thread gets a block: else the rows keep more of them busy.
   const bool few = total < 64 * threads && threads > 1 && mlp.hidden >= threads * mlp.block;
   with_activation(kind, [&](auto k) {
     if (few)
-      by_hidden<k>(x, total, tokens, norm, mlp, finish, threads);
+      by_hidden<k>(x, total, tokens, norm, mlp, finish, kept, threads);
     else
-      by_rows<k>(x, total, tokens, norm, mlp, finish, threads);
+      by_rows<k>(x, total, tokens, norm, mlp, finish, kept, threads);
   });
   if (moments_out) finish_moments(row_sums, batch, tokens, mlp.channels, moments_out);
 }
 
 }  // namespace
 
-extern "C" void mf_norm_mlp(int is_bf16, const void* x, void* out, float* moments_out, const void* residual,
-                            const float* res_scale, int norm_kind, const float* moments, float eps, const float* fc1,
+// hidden_out: null, or room for what the backward pass would compute again.
+extern "C" void mf_norm_mlp(int is_bf16, const void* x, void* out, float* moments_out, float* hidden_out,
+                            const void* residual, const float* res_scale, int norm_kind, const float* moments, float eps, const float* fc1,
                             const float* bias1, const float* fc2, const float* bias2, long batch, long tokens,
                             long channels, long hidden, long block, int activation, int threads) {
   const Mlp mlp{fc1, bias1, fc2, bias2, channels, hidden, block};
   const NormSpec norm{norm_kind, moments, eps};
   if (is_bf16)
-    run(static_cast<const bf16*>(x), static_cast<bf16*>(out), moments_out, static_cast<const bf16*>(residual),
+    run(static_cast<const bf16*>(x), static_cast<bf16*>(out), moments_out, hidden_out, static_cast<const bf16*>(residual),
         res_scale, norm, mlp, batch, tokens, activation, threads);
   else
-    run(static_cast<const float*>(x), static_cast<float*>(out), moments_out, static_cast<const float*>(residual),
+    run(static_cast<const float*>(x), static_cast<float*>(out), moments_out, hidden_out, static_cast<const float*>(residual),
         res_scale, norm, mlp, batch, tokens, activation, threads);
 }

@@ -1,5 +1,5 @@
-// The gradients of norm_mlp, the hidden tensor made again: a tile of tokens goes through all five products while its
-// hidden channels are in the cache. float32. The derivation is in ops/norm_mlp/README.md.
+// The gradients of norm_mlp, the hidden tensor read or made again: a tile of tokens goes through all five products while
+// its hidden channels are in the cache. float32. The derivation is in ops/norm_mlp/README.md.
 #include <omp.h>
 
 #include "activation.h"
@@ -14,8 +14,9 @@ constexpr long MOST_SUMS = 1L << 27;
 struct Layers {
   const float *fc1, *bias1;  // hidden from channels: [hidden panels][channels][TILE_COLUMNS]
   const float* back2;        // hidden gradients from those of the branch: likewise, of the transposed second layer
+  const float* kept;         // the hidden tensor before the activation, as the forward pass left it; null: made again
   const float* back1;        // gradients of the channels from hidden ones: [hidden blocks][panels][block][TILE_COLUMNS]
-  long channels, hidden, block;
+  long channels, hidden, block, total;
 };
 
 // Gradients of the weights as one thread sums them, rows of hidden channels by padded channels.
@@ -40,21 +41,28 @@ void add_rows_to(const float* values, long stride, long rows, long columns, floa
 
 // All five products for one block of hidden channels.
 template <int KIND>
-void add_hidden_block(const Layers& mlp, const Room& room, long rows, long first, const Sums& sums) {
+void add_hidden_block(const Layers& mlp, const Room& room, long at_row, long rows, long first, const Sums& sums) {
   const long depth = std::min(mlp.block, mlp.hidden - first), width = round_up(mlp.channels, TILE_COLUMNS);
   for (long j = 0; j < depth; j += TILE_COLUMNS) {
     const long at_panel = (first + j) * mlp.channels;
-    vec bias[TILE_VECTORS];
-    for (int v = 0; v < TILE_VECTORS; ++v) bias[v] = load(mlp.bias1 + first + j + v * LANES);
-    multiply_panel(room.normed, room.wide, rows, mlp.fc1 + at_panel, mlp.channels, [&](long row, int num, const Tile& tile) {
-      for (int r = 0; r < num; ++r)
-        for (int v = 0; v < TILE_VECTORS; ++v) {
-          const long at = (row + r) * room.deep + j + v * LANES;
-          const ValueAndSlope after = activate_with_slope<KIND>(tile.at[r][v] + bias[v]);
-          store(room.after + at, after.value);
-          store(room.slope + at, after.slope);
-        }
-    });
+    const auto activate_at = [&](long row, int v, vec before) {
+      const long at = row * room.deep + j + v * LANES;
+      const ValueAndSlope after = activate_with_slope<KIND>(before);
+      store(room.after + at, after.value);
+      store(room.slope + at, after.slope);
+    };
+    if (mlp.kept) {
+      const float* before = mlp.kept + (first + j) * mlp.total + at_row * TILE_COLUMNS;
+      for (long r = 0; r < rows; ++r)
+        for (int v = 0; v < TILE_VECTORS; ++v) activate_at(r, v, load(before + r * TILE_COLUMNS + v * LANES));
+    } else {
+      vec bias[TILE_VECTORS];
+      for (int v = 0; v < TILE_VECTORS; ++v) bias[v] = load(mlp.bias1 + first + j + v * LANES);
+      multiply_panel(room.normed, room.wide, rows, mlp.fc1 + at_panel, mlp.channels, [&](long row, int num, const Tile& tile) {
+        for (int r = 0; r < num; ++r)
+          for (int v = 0; v < TILE_VECTORS; ++v) activate_at(row + r, v, tile.at[r][v] + bias[v]);
+      });
+    }
     multiply_panel(room.branch, room.wide, rows, mlp.back2 + at_panel, mlp.channels, [&](long row, int num, const Tile& tile) {
       for (int r = 0; r < num; ++r)
         for (int v = 0; v < TILE_VECTORS; ++v) {
@@ -116,12 +124,12 @@ void finish_rows(const float* x, const float* grad, const float* res_scale, cons
 // Results: grad_x (rows, channels); both weight gradients (hidden, padded channels), the second transposed; the biases'.
 extern "C" void mf_norm_mlp_backward(const float* x, const float* grad, const float* moments, float eps,
                                      const float* factor, const float* res_scale, const float* fc1, const float* bias1,
-                                     const float* back2, const float* back1, float* grad_x, float* grad_first,
+                                     const float* back2, const float* kept, const float* back1, float* grad_x, float* grad_first,
                                      float* grad_second, float* grad_bias1, float* grad_bias2, long batch, long tokens,
                                      long channels, long hidden, long block, int activation, int threads) {
-  const Layers mlp{fc1, bias1, back2, back1, channels, hidden, block};
+  const Layers mlp{fc1, bias1, back2, kept, back1, channels, hidden, block, batch * tokens};
   const NormSpec norm{SAMPLE_NORM, moments, eps};
-  const long total = batch * tokens, width = round_up(channels, TILE_COLUMNS), padded = round_up(hidden, TILE_COLUMNS);
+  const long total = mlp.total, width = round_up(channels, TILE_COLUMNS), padded = round_up(hidden, TILE_COLUMNS);
   // Tiles whose gradients of weights are added by the same thread: who adds what must not depend on who is faster.
   const long wide = width + TILE_COLUMNS, deep = block + TILE_COLUMNS;
   const long of_thread = 2 * hidden * width + padded + width;
@@ -150,7 +158,7 @@ extern "C" void mf_norm_mlp_backward(const float* x, const float* grad, const fl
       clear_padding(room.normed, rows, channels, wide);
       clear_padding(room.branch, rows, channels, wide);
       with_activation(activation, [&](auto kind) {
-        for (long h = 0; h < hidden; h += block) add_hidden_block<kind>(mlp, room, rows, h, sums);
+        for (long h = 0; h < hidden; h += block) add_hidden_block<kind>(mlp, room, first, rows, h, sums);
       });
       add_rows_to(room.branch, wide, rows, channels, sums.bias2);
       for (long r = 0; r < rows; ++r) {

@@ -56,11 +56,32 @@ def _native(
     skip: bool,
     want_moments: bool,
 ) -> tuple[Tensor, Tensor]:
-    columns, block = library.tile_columns, fc2_SPDT.shape[2]
-    if fc1_PKT.shape[2] != columns or block % columns:
+    options = (hidden, activation, norm, eps, skip, want_moments)
+    if fc1_PKT.shape[2] != library.tile_columns or fc2_SPDT.shape[2] % library.tile_columns:
         # Packed on another kind of machine.
-        options = (hidden, activation, norm, eps, skip, want_moments)
         return _plain(x, moments, fc1_PKT, bias1, fc2_SPDT, bias2, res_scale, *options)
+    return run_native(library, x, moments, fc1_PKT, bias1, fc2_SPDT, bias2, res_scale, *options)
+
+
+def run_native(
+    library: NativeLibrary,
+    x: Tensor,
+    moments: Tensor | None,
+    fc1_PKT: Tensor,
+    bias1: Tensor,
+    fc2_SPDT: Tensor,
+    bias2: Tensor,
+    res_scale: Tensor | None,
+    hidden: int,
+    activation: str,
+    norm: str,
+    eps: float,
+    skip: bool,
+    want_moments: bool,
+    hidden_out: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The C++ function; `hidden_out` receives the hidden tensor before the activation, (panels, rows, columns)."""
+    columns, block = library.tile_columns, fc2_SPDT.shape[2]
     x = channels_last(x)
     batch, channels, height, width = x.shape
     padded_hidden, blocks = round_up(hidden, columns), -(-hidden // block)
@@ -70,6 +91,7 @@ def _native(
         x.data_ptr(),
         out.data_ptr(),
         out_moments.data_ptr() if want_moments else None,
+        address(hidden_out, batch * height * width * padded_hidden, "hidden_out"),
         x.data_ptr() if skip else None,
         address(res_scale, channels, "res_scale"),
         NORM_KINDS[norm],

@@ -1,4 +1,4 @@
-"""The fused channel MLP sub-block for training: keeps its input and two numbers a sample, nothing hidden.
+"""The fused channel MLP sub-block for training: keeps its input, two numbers a sample, and at most one hidden tensor.
 
 In C++ or Triton where that fits, else in PyTorch: there a slice of rows (tokens) at a time goes through both layers, so
 that its hidden channels stay near.
@@ -20,6 +20,7 @@ from metaformer.ops.norm_mlp import training_triton as on_gpu
 from metaformer.ops.norm_mlp.reference import ACTIVATIONS
 from metaformer.ops.norm_mlp.training_native import Layers
 from metaformer.ops.normalise import sample_moments
+from metaformer.ops.spare_buffers import SpareBuffers
 
 # Hidden numbers of a slice: large enough for the matrix library, small enough to stay near.
 SLICE = 1 << 20
@@ -39,8 +40,9 @@ def trained_norm_mlp(
     moments: Float[Tensor, "b 2"] | None = None,
     res_scale: Float[Tensor, " c"] | None = None,
     factor: Float[Tensor, " b"] | None = None,
+    spare: SpareBuffers | None = None,
 ) -> Float[Tensor, "b c h w"]:
-    """`norm_mlp` with norm "sample" and a backward pass of its own, which computes the hidden tensor again.
+    """`norm_mlp` with norm "sample" and a backward pass of its own.
 
     Matrix products are made in autocast's dtype where it is on, everything else in that of x.
 
@@ -55,22 +57,26 @@ def trained_norm_mlp(
         moments: Mean and variance of each sample of x, where they are known; that they depend on x is known here.
         res_scale: ResScale; None is 1.
         factor: Of the branch, one a sample; None is 1.
+        spare: Where the hidden tensor, as it is before the activation, is kept for the backward pass on a CPU. None: it
+            is computed again, as it always is on a GPU and by the second backward pass of a graph.
     """
     moments = (sample_moments(x.detach()) if moments is None else moments).detach()
     kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-    options = _Options(activation=activation, eps=eps, dtype=dtype)
+    keeps = torch.is_grad_enabled() and kind == "cpu"
+    options = _Options(activation=activation, eps=eps, dtype=dtype, spare=spare if keeps else None)
     # Inside, dtypes are chosen one by one.
     with torch.autocast(kind, enabled=False):
         z: Tensor = _NormMLP.apply(x, moments, weight1, bias1, weight2, bias2, res_scale, factor, options)
     return z
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Options:
     activation: str
     eps: float
     dtype: torch.dtype  # of the matrix products
+    spare: SpareBuffers | None  # None: no hidden tensor is kept
 
 
 class _NormMLP(torch.autograd.Function):
@@ -92,28 +98,34 @@ class _NormMLP(torch.autograd.Function):
         x = x.contiguous(memory_format=torch.channels_last)
         layers = (weight1, bias1, weight2, bias2)
         ctx.save_for_backward(x, moments, *layers, res_scale, factor)
-        ctx.options = options
+        ctx.options, ctx.kept = options, None
         settings = (res_scale, factor, options.activation, options.eps)
         kernels = on_gpu.kernels_for(x, options.dtype)
         if kernels is not None:
             return on_gpu.forward(kernels, x, moments, _in(options.dtype, layers), *settings)
         library = _library(x, options)
         if library is not None:
-            return native.forward(library, x, moments, layers, *settings)
-        return _plain_forward(x, moments, layers, res_scale, factor, options)
+            z, ctx.kept = native.forward(library, x, moments, layers, *settings, options.spare)
+        else:
+            z, ctx.kept = _plain_forward(x, moments, layers, res_scale, factor, options)
+        return z
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, moments, *layers, res_scale, factor = ctx.saved_tensors
         options: _Options = ctx.options
+        # Once: it goes back to where it came from.
+        kept, ctx.kept = ctx.kept, None
         grad = grad.contiguous(memory_format=torch.channels_last)
         library = _library(x, options)
         if library is None:
-            grads = _sliced_backward(x, grad, moments, tuple(layers), res_scale, factor, options)
+            grads = _sliced_backward(x, grad, moments, tuple(layers), res_scale, factor, options, kept)
         else:
             settings = (res_scale, factor, options.activation, options.eps)
-            grads = native.backward(library, x, grad, moments, tuple(layers), *settings)
+            grads = native.backward(library, x, grad, moments, tuple(layers), *settings, kept)
+        if kept is not None and options.spare is not None:
+            options.spare.give_back(kept)
         grad_res = None if res_scale is None else (grad * x).sum(dim=(0, 2, 3)).to(res_scale.dtype)
         return grads[0], None, *grads[1:], grad_res, None, None
 
@@ -126,16 +138,19 @@ def _library(x: Tensor, options: _Options) -> NativeLibrary | None:
 
 def _plain_forward(
     x: Tensor, moments: Tensor, layers: Layers, res_scale: Tensor | None, factor: Tensor | None, options: _Options
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
     first, shift1, second, shift2 = _in(options.dtype, layers)
     z = torch.empty_like(x)
     rows, out = _rows(x), _rows(z)
     statistics = _Statistics(x, moments, factor, options.eps)
+    kept = None if options.spare is None else options.spare.take((len(rows), len(shift1)), options.dtype)
     for part in _slices(rows, len(shift1)):
         before = F.linear(statistics.normalise(rows, part, options.dtype), first, shift1)
+        if kept is not None:
+            kept[part] = before
         branch = statistics.scaled(F.linear(ACTIVATIONS[options.activation](before), second, shift2), part)
         torch.add(rows[part] if res_scale is None else rows[part] * res_scale, branch, out=out[part])
-    return z
+    return z, kept
 
 
 def _sliced_backward(
@@ -146,6 +161,7 @@ def _sliced_backward(
     res_scale: Tensor | None,
     factor: Tensor | None,
     options: _Options,
+    kept: Tensor | None,
 ) -> tuple[Tensor, ...]:
     weight1, bias1, weight2, _ = layers
     rounded = _in(options.dtype, layers)
@@ -155,7 +171,7 @@ def _sliced_backward(
     rows, out, rows_grad = _rows(x), _rows(grad_normed), _rows(grad)
     kernels = on_gpu.kernels_for(x, options.dtype)
     if kernels is None:
-        hidden_slices = _hidden_slices(rows, rows_grad, statistics, rounded, options)
+        hidden_slices = _hidden_slices(rows, rows_grad, statistics, rounded, options, kept)
     else:
         settings = (factor, options.activation, options.eps)
         slices = on_gpu.hidden_slices(kernels, rows, rows_grad, moments, rounded, *settings)
@@ -174,13 +190,18 @@ def _sliced_backward(
 
 
 def _hidden_slices(
-    rows: Tensor, rows_grad: Tensor, statistics: "_Statistics", layers: Layers, options: _Options
+    rows: Tensor,
+    rows_grad: Tensor,
+    statistics: "_Statistics",
+    layers: Layers,
+    options: _Options,
+    kept: Tensor | None,
 ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
     """The normalised rows, the hidden tensor behind the activation, its gradient in front of it; by slices of rows."""
     first, shift, second, _ = layers
     for part in _slices(rows, len(shift)):
         normed = statistics.normalise(rows, part, options.dtype)
-        hidden, before = _activated(F.linear(normed, first, shift), options)
+        hidden, before = _activated(F.linear(normed, first, shift) if kept is None else kept[part], options)
         grad_branch = statistics.scaled(rows_grad[part], part).to(options.dtype)
         (grad_before,) = torch.autograd.grad(hidden, before, grad_branch @ second)
         yield part, normed, hidden, grad_before

@@ -6,7 +6,8 @@ from torch import Tensor
 from metaformer.ops.native.library import ACTIVATION_KINDS, NativeLibrary, address
 from metaformer.ops.native.operators import channels_last
 from metaformer.ops.native.packing import fill_up, pack_blocks, pack_panels, round_up
-from metaformer.ops.norm_mlp.operator import norm_mlp as operator
+from metaformer.ops.norm_mlp.operator import run_native
+from metaformer.ops.spare_buffers import SpareBuffers
 
 Layers = tuple[Tensor, Tensor, Tensor, Tensor]  # weight1, bias1, weight2, bias2
 
@@ -20,19 +21,33 @@ def forward(
     factor: Tensor | None,
     activation: str,
     eps: float,
-) -> Tensor:
-    """The sub-block, by the inference operator."""
+    spare: SpareBuffers | None,
+) -> tuple[Tensor, Tensor | None]:
+    """The sub-block; and where there are buffers to keep it in, the hidden tensor before the activation."""
     weight1, bias1, weight2, bias2 = layers
-    columns = library.tile_columns
+    columns, rows = library.tile_columns, x.numel() // x.shape[1]
+    kept = None if spare is None else spare.take((-(-len(bias1) // columns), rows, columns), torch.float32)
     packed = (pack_panels(weight1, columns), fill_up(bias1, columns), pack_blocks(weight2, columns))
-    # Stochastic depth scales the branch alone, which the operator then gives.
-    skip = factor is None
-    options = (len(bias1), activation, "sample", eps, skip, False)
-    z, _ = operator(x, moments, *packed, fill_up(bias2, columns), res_scale, *options)
+    # Stochastic depth scales the branch alone, which the operator then gives, without the residual.
+    z, _ = run_native(
+        library,
+        x,
+        moments,
+        *packed,
+        fill_up(bias2, columns),
+        res_scale,
+        hidden=len(bias1),
+        activation=activation,
+        norm="sample",
+        eps=eps,
+        skip=factor is None,
+        want_moments=False,
+        hidden_out=kept,
+    )
     if factor is None:
-        return z
+        return z, kept
     residual = x if res_scale is None else x * res_scale[:, None, None]
-    return torch.addcmul(residual, z, factor[:, None, None, None])
+    return torch.addcmul(residual, z, factor[:, None, None, None]), kept
 
 
 def backward(
@@ -45,8 +60,9 @@ def backward(
     factor: Tensor | None,
     activation: str,
     eps: float,
+    kept: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of x and of the four layers' tensors."""
+    """The gradients of x and of the four layers' tensors; what `forward` did not keep is computed again."""
     weight1, bias1, weight2, _ = layers
     x, grad, columns = channels_last(x), channels_last(grad), library.tile_columns
     (batch, channels, height, width), hidden = x.shape, len(bias1)
@@ -66,6 +82,7 @@ def backward(
         address(fc1, len(grad_bias1) * channels, "weight1"),
         address(bias, len(grad_bias1), "bias1"),
         address(back2, len(grad_bias1) * channels, "weight2"),
+        address(kept, len(grad_bias1) * batch * height * width, "hidden"),
         address(back1, back1.numel(), "weight1"),
         grad_x.data_ptr(),
         first.data_ptr(),
