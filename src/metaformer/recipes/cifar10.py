@@ -39,7 +39,7 @@ CONVOLUTION_METAFORMER = replace(
     patch_embeddings=(replace(UNIT_EMBEDDING, kernel_size=5, padding=2), UNIT_EMBEDDING, UNIT_EMBEDDING),
     channel_mlp=ChannelMLPConfig(ratio=1.0),
 )
-AUGMENTATION = AugmentationConfig(crop="shift", shift_px=2, flip=0.5, color_jitter=0.0)
+AUGMENTATION = AugmentationConfig(crop="shift", shift_px=2, flip=0.5, alternating_flip=True, color_jitter=0.0)
 
 
 def cifar10_small(model: str = "") -> Run:
@@ -93,7 +93,7 @@ def cifar10_convolution(model: str = "") -> Run:
     # With body and recipe chosen, what was held out to choose them by is trained on, too.
     preparation = replace(
         hour.preparation,
-        augmentation=replace(AUGMENTATION, shift_px=4, alternating_flip=True),
+        augmentation=replace(AUGMENTATION, shift_px=4),
         validation_fraction=0.002,
     )
     training = replace(hour.train, epochs=16, whitening=True)
