@@ -1,5 +1,4 @@
 import ctypes
-import resource
 import sys
 
 import pytest
@@ -29,12 +28,16 @@ def test_a_system_that_does_not_tell(monkeypatch, tmp_path):
 
 
 def faults_of_blocks_that_come_and_go(keep: bool) -> int:
-    """How many pages the system has to give for ten blocks of 64 MiB, one after the other."""
+    """How many pages the system has to give for 20 blocks of 64 MiB, one after the other."""
+    import resource
+
     if keep:
         keep_freed_memory()
-    torch.ones(2**24)
+    # The library finds the place that fits after some tries.
+    for _ in range(20):
+        torch.ones(2**24)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
+    for _ in range(20):
         torch.ones(2**24)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
@@ -43,8 +46,5 @@ def faults_of_blocks_that_come_and_go(keep: bool) -> int:
 def test_blocks_that_are_kept_are_not_asked_for_again():
     if not hasattr(ctypes.CDLL(None), "mallopt"):
         pytest.skip("not the GNU library")
-    assert in_fresh_process(faults_of_blocks_that_come_and_go, True) < 1000
-    # 4 KiB a page; where pages are large, there is less to gain.
-    assert in_fresh_process(faults_of_blocks_that_come_and_go, False) > in_fresh_process(
-        faults_of_blocks_that_come_and_go, True
-    )
+    kept, given_back = (in_fresh_process(faults_of_blocks_that_come_and_go, keep) for keep in (True, False))
+    assert kept < 0.2 * given_back
