@@ -46,7 +46,7 @@ class AugmentationConfig:
         if self.alternating_flip and self.flip != 0.5:
             raise ConfigError(
                 f"augmentation.alternating_flip flips each image in every other epoch: augmentation.flip must be 0.5; "
-                f"got {self.flip}. Leave one of them out."
+                f"got {self.flip}. Leave flip out, or turn alternating_flip off."
             )
         for name in ("shift_px", "cutout_px", "color_jitter"):
             if not getattr(self, name) >= 0:
