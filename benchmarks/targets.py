@@ -69,7 +69,9 @@ def targets(folder: Path) -> Iterator[Target]:
     for dtype, bound, peers in (("float32", 1.03, OTHERS), ("bfloat16", 1.05, (COMPILED, "OpenVINO"))):
         for batch in (8, 1):
             place = f"inference/batch {batch}/224 px/{dtype}"
-            yield at_least(f"poolformer_s12, {dtype}, batch of {batch}: best peer", bound, best(s12, place, peers))
+            # Where bfloat16 is emulated it takes minutes a peer, and is measured alone.
+            found_best = best(s12, place, peers) or best(record(folder / "poolformer_s12_bf16"), place, peers)
+            yield at_least(f"poolformer_s12, {dtype}, batch of {batch}: best peer", bound, found_best)
     for batch in (8, 1):
         place = f"inference/batch {batch}/224 px/float32"
         yield at_least(f"poolformer_s12, float32, batch of {batch}: timm eager", 1.75, best(s12, place, (EAGER,)))
