@@ -152,6 +152,7 @@ def test_a_kept_hidden_tensor_is_used_once_and_goes_back(dtype):
     # Taken by the next step; not at all where there will be no backward pass.
     with torch.no_grad():
         trained_norm_mlp(x, **layers, activation="gelu", eps=1e-5, spare=spare)
+    trained_norm_mlp(x.detach(), **layers, activation="gelu", eps=1e-5, spare=spare)
     assert len(buffers) == 1
     trained_norm_mlp(x, **layers, activation="gelu", eps=1e-5, spare=spare)
     assert not buffers

@@ -29,9 +29,9 @@ def added_memory_mib(call: Callable[[], object]) -> float | None:
     `highest_memory_mib` reads begins anew.
     """
     gc.collect()
-    # Linux with the GNU library; others keep what they keep.
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
-        library.malloc_trim(0)
+    # Others keep what they keep.
+    if malloc_trim := _gnu_function("malloc_trim"):
+        malloc_trim(0)
     try:
         # The highest mark becomes what is held now.
         _CLEAR.write_text("5")
@@ -49,9 +49,14 @@ def keep_freed_memory() -> None:
     and again, and clearing their pages anew takes an eighth of its time. What the process holds at most stays the same.
     Other libraries keep what they have, or cannot be told.
     """
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(M_MMAP_THRESHOLD, 2**31 - 1)
-        library.mallopt(M_TRIM_THRESHOLD, -1)
+    if mallopt := _gnu_function("mallopt"):
+        mallopt(M_MMAP_THRESHOLD, 2**31 - 1)
+        mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def _gnu_function(name: str) -> Callable[..., int] | None:
+    """A function that only the GNU library has; None with any other."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def _highest_since_cleared_mib() -> float:

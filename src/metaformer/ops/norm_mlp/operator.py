@@ -40,30 +40,7 @@ def _plain(
     return channels_last(z), z_moments if want_moments else no_moments(x)
 
 
-def _native(
-    library: NativeLibrary,
-    x: Tensor,
-    moments: Tensor | None,
-    fc1_PKT: Tensor,
-    bias1: Tensor,
-    fc2_SPDT: Tensor,
-    bias2: Tensor,
-    res_scale: Tensor | None,
-    hidden: int,
-    activation: str,
-    norm: str,
-    eps: float,
-    skip: bool,
-    want_moments: bool,
-) -> tuple[Tensor, Tensor]:
-    options = (hidden, activation, norm, eps, skip, want_moments)
-    if fc1_PKT.shape[2] != library.tile_columns or fc2_SPDT.shape[2] % library.tile_columns:
-        # Packed on another kind of machine.
-        return _plain(x, moments, fc1_PKT, bias1, fc2_SPDT, bias2, res_scale, *options)
-    return run_native(library, x, moments, fc1_PKT, bias1, fc2_SPDT, bias2, res_scale, *options)
-
-
-def run_native(
+def native_norm_mlp(
     library: NativeLibrary,
     x: Tensor,
     moments: Tensor | None,
@@ -80,8 +57,15 @@ def run_native(
     want_moments: bool,
     hidden_out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The C++ function; `hidden_out` receives the hidden tensor before the activation, (panels, rows, columns)."""
+    """The operator in C++; `hidden_out` receives the hidden tensor before the activation, (panels, rows, columns).
+
+    Only weights that were packed for this library leave anything there.
+    """
     columns, block = library.tile_columns, fc2_SPDT.shape[2]
+    if fc1_PKT.shape[2] != columns or block % columns:
+        # Packed on another kind of machine.
+        options = (hidden, activation, norm, eps, skip, want_moments)
+        return _plain(x, moments, fc1_PKT, bias1, fc2_SPDT, bias2, res_scale, *options)
     x = channels_last(x)
     batch, channels, height, width = x.shape
     padded_hidden, blocks = round_up(hidden, columns), -(-hidden // block)
@@ -117,5 +101,5 @@ norm_mlp = register_operator(
     "norm_mlp(Tensor x, Tensor? moments, Tensor fc1, Tensor bias1, Tensor fc2, Tensor bias2, Tensor? res_scale, "
     "int hidden, str activation, str norm, float eps, bool skip, bool want_moments) -> (Tensor, Tensor)",
     plain=_plain,
-    native=_native,
+    native=native_norm_mlp,
 )

@@ -5,7 +5,7 @@ that its hidden channels stay near.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -95,6 +95,9 @@ class _NormMLP(torch.autograd.Function):
         factor: Tensor | None,
         options: _Options,
     ) -> Tensor:
+        if not any(ctx.needs_input_grad):
+            # Frozen, as all but the head can be: nobody will read it.
+            options = replace(options, spare=None)
         x = x.contiguous(memory_format=torch.channels_last)
         layers = (weight1, bias1, weight2, bias2)
         ctx.save_for_backward(x, moments, *layers, res_scale, factor)

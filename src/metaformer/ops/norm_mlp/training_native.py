@@ -6,7 +6,7 @@ from torch import Tensor
 from metaformer.ops.native.library import ACTIVATION_KINDS, NativeLibrary, address
 from metaformer.ops.native.operators import channels_last
 from metaformer.ops.native.packing import fill_up, pack_blocks, pack_panels, round_up
-from metaformer.ops.norm_mlp.operator import run_native
+from metaformer.ops.norm_mlp.operator import native_norm_mlp
 from metaformer.ops.spare_buffers import SpareBuffers
 
 Layers = tuple[Tensor, Tensor, Tensor, Tensor]  # weight1, bias1, weight2, bias2
@@ -29,7 +29,7 @@ def forward(
     kept = None if spare is None else spare.take((-(-len(bias1) // columns), rows, columns), torch.float32)
     packed = (pack_panels(weight1, columns), fill_up(bias1, columns), pack_blocks(weight2, columns))
     # Stochastic depth scales the branch alone, which the operator then gives, without the residual.
-    z, _ = run_native(
+    z, _ = native_norm_mlp(
         library,
         x,
         moments,
