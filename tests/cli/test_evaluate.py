@@ -13,7 +13,7 @@ from metaformer.cli import evaluate as command
 from metaformer.cli.image_progress import _Lines, image_progress
 from metaformer.cli.main import run
 from metaformer.core.run_record import read_run_record
-from metaformer.data.digits import Digits
+from metaformer.data.formats.digits import Digits
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights import save_weights
 from metaformer.recipes.study_quick import TINY_POOLFORMER

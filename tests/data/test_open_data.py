@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from metaformer.core.errors import ConfigError, DataError, MissingExtraError
-from metaformer.data.augmentation import AugmentationConfig
-from metaformer.data.cluttered_digits import ClutteredDigits
-from metaformer.data.large_images import LargeImages
-from metaformer.data.memory_images import MemoryImages
+from metaformer.data.augment.augmentation import AugmentationConfig
+from metaformer.data.formats.cluttered_digits import ClutteredDigits
+from metaformer.data.held.large_images import LargeImages
+from metaformer.data.held.memory_images import MemoryImages
+from metaformer.data.held.streamed_images import StreamedImages
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
-from metaformer.data.streamed_images import StreamedImages
 
 PLAIN = AugmentationConfig(crop="shift", shift_px=1, color_jitter=0.0)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from metaformer.core.errors import ConfigError
-from metaformer.data.augmentation import AugmentationConfig
+from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.preparation import Preparation
 
 

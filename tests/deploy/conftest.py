@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metaformer.data.digits import Digits
+from metaformer.data.formats.digits import Digits
 from metaformer.models.create import create_model
 from metaformer.models.weights import read_weights, save_weights
 from metaformer.recipes.study_quick import TINY_POOLFORMER

@@ -12,8 +12,8 @@ import torchmetrics.functional.classification as torchmetrics
 
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.run_record import read_run_record
-from metaformer.data.cluttered_digits import ClutteredDigits
-from metaformer.data.digits import Digits
+from metaformer.data.formats.cluttered_digits import ClutteredDigits
+from metaformer.data.formats.digits import Digits
 from metaformer.data.open_images import open_images
 from metaformer.deploy.classifier import Classifier, open_classifier
 from metaformer.deploy.evaluation import ImageEvaluation, evaluate_images, evaluate_source

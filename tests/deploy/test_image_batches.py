@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from metaformer.core.errors import ConfigError
+from metaformer.data.decode.image_transform import ImageTransform
 from metaformer.data.image_set import Sample
-from metaformer.data.image_transform import ImageTransform
 from metaformer.deploy.image_batches import read_batches
 
 TRANSFORM = ImageTransform(image_size=(4, 4), mean=(0.0,), std=(1.0,), in_chans=1)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from metaformer.core.errors import ConfigError
-from metaformer.data.digits import Digits
+from metaformer.data.formats.digits import Digits
 from metaformer.deploy.classifier import open_classifier
 from metaformer.deploy.prediction import Guess, Prediction, find_images, predict
 from metaformer.deploy.prediction_text import CSV_COLUMNS, lines_of

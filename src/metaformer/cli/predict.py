@@ -12,7 +12,7 @@ import tyro
 
 from metaformer.core.errors import ConfigError, DataError, did_you_mean
 from metaformer.data.class_order import read_class_names
-from metaformer.data.image_file import IMAGE_SUFFIXES
+from metaformer.data.decode.image_file import IMAGE_SUFFIXES
 from metaformer.deploy.classifier import Classifier, imagenet_names, is_weights, open_classifier
 from metaformer.deploy.prediction import Prediction
 from metaformer.deploy.prediction import predict as predictions_of

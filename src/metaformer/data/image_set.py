@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Int64
 from torch import Tensor
 
-from metaformer.data.image_file import ImageSource
+from metaformer.data.decode.image_file import ImageSource
 
 
 @dataclass(frozen=True, kw_only=True)

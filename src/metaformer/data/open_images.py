@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from metaformer.core.errors import ConfigError, did_you_mean
-from metaformer.data.cifar_batches import CifarBatches, holds_cifar_batches
-from metaformer.data.embedded import DATA_SOURCES
-from metaformer.data.image_folder import FolderImages
+from metaformer.data.formats.cifar_batches import CifarBatches, holds_cifar_batches
+from metaformer.data.formats.embedded import DATA_SOURCES
+from metaformer.data.formats.folder import FolderImages
+from metaformer.data.formats.parquet import ParquetImages
+from metaformer.data.formats.shard_files import is_pattern
+from metaformer.data.formats.timm_factory import PREFIXES, TimmImages
+from metaformer.data.formats.webdataset import WebDatasetImages
 from metaformer.data.image_set import ImageSet
-from metaformer.data.parquet_images import ParquetImages
-from metaformer.data.shard_files import is_pattern
-from metaformer.data.timm_images import PREFIXES, TimmImages
-from metaformer.data.webdataset_images import WebDatasetImages
 
 Kind = type[FolderImages] | type[ParquetImages] | type[CifarBatches] | type[WebDatasetImages]
 

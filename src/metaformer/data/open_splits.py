@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from metaformer.core.errors import ConfigError
-from metaformer.data.cifar_batches import BATCHES, CifarBatches
-from metaformer.data.image_folder import FolderImages, split_folders
+from metaformer.data.formats.cifar_batches import BATCHES, CifarBatches
+from metaformer.data.formats.folder import FolderImages, split_folders
+from metaformer.data.formats.parquet import split_files
+from metaformer.data.formats.timm_factory import splits_of_name
 from metaformer.data.image_set import ImageSet, IndexedImages
 from metaformer.data.open_images import kind_of, open_images
-from metaformer.data.parquet_images import split_files
 from metaformer.data.split_names import split_of
-from metaformer.data.timm_images import splits_of_name
 
 
 def open_splits(data: str) -> dict[str, IndexedImages]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from metaformer.core.errors import ConfigError
-from metaformer.data.augmentation import AugmentationConfig
+from metaformer.data.augment.augmentation import AugmentationConfig
 
 
 @dataclass(frozen=True, kw_only=True)

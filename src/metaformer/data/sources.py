@@ -3,22 +3,22 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from metaformer.data.embedded import DATA_SOURCES
-from metaformer.data.hub_stream import open_hub_stream
+from metaformer.data.formats.embedded import DATA_SOURCES
+from metaformer.data.formats.hub_stream import open_hub_stream
+from metaformer.data.formats.shard_files import is_remote
+from metaformer.data.formats.webdataset import WebDatasetImages, open_shards
+from metaformer.data.held.large_images import LargeImages
+from metaformer.data.held.listed_images import ListedImages
+from metaformer.data.held.memory_images import MemoryImages
+from metaformer.data.held.storage import choose_storage
+from metaformer.data.held.stream_facts import stream_facts
+from metaformer.data.held.streamed_images import StreamedImages
 from metaformer.data.image_set import IndexedImages, ShardedImages
 from metaformer.data.image_splits import split_images
-from metaformer.data.large_images import LargeImages
-from metaformer.data.listed_images import ListedImages
-from metaformer.data.memory_images import MemoryImages
 from metaformer.data.open_images import kind_of, unknown_data
 from metaformer.data.open_splits import open_splits
 from metaformer.data.preparation import Preparation
-from metaformer.data.shard_files import is_remote
 from metaformer.data.source import DataSource
-from metaformer.data.storage import choose_storage
-from metaformer.data.stream_facts import stream_facts
-from metaformer.data.streamed_images import StreamedImages
-from metaformer.data.webdataset_images import WebDatasetImages, open_shards
 
 __all__ = ["DATA_SOURCES", "open_data"]
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metaformer.core.errors import ConfigError, did_you_mean, unknown
-from metaformer.data.image_transform import ImageTransform
+from metaformer.data.decode.image_transform import ImageTransform
 from metaformer.models.create import create_model
 from metaformer.models.identify import identify
 from metaformer.models.metaformer import MetaFormer

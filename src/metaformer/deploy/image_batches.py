@@ -11,9 +11,9 @@ from torch import Tensor
 
 from metaformer.core.errors import ConfigError
 from metaformer.core.machine import available_cores
-from metaformer.data.image_file import ImageError
+from metaformer.data.decode.image_file import ImageError
+from metaformer.data.decode.image_transform import ImageTransform
 from metaformer.data.image_set import Sample
-from metaformer.data.image_transform import ImageTransform
 
 BATCHES_AHEAD = 2
 

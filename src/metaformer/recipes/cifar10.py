@@ -6,7 +6,7 @@ from metaformer.block.channel_mlp import ChannelMLPConfig
 from metaformer.block.norm import BatchNormConfig
 from metaformer.block.residual import ResidualConfig
 from metaformer.block.token_mixers import ConvolutionConfig, PoolingConfig
-from metaformer.data.augmentation import AugmentationConfig
+from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.preparation import Preparation
 from metaformer.models.config import DOWNSAMPLING, MetaFormerConfig, PatchEmbeddingConfig
 from metaformer.models.zoo import ZOO

@@ -1,6 +1,6 @@
 """Any model of the zoo on any folder of images."""
 
-from metaformer.data.augmentation import AugmentationConfig
+from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.models.zoo import ZOO
 from metaformer.recipes.poolformer_imagenet import photographs
 from metaformer.train.config import TrainConfig

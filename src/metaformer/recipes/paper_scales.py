@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from metaformer.data.augmentation import AugmentationConfig
+from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.preparation import Preparation
 from metaformer.models.config import (
     DOWNSAMPLING,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from metaformer.core.errors import unknown
-from metaformer.data.augmentation import AugmentationConfig
+from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.preparation import Preparation
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.zoo import ZOO

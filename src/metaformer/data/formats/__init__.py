@@ -1,0 +1,1 @@
+"""The formats of labelled images, one file each."""
