@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar, cast
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
 import cattrs
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
@@ -47,6 +48,24 @@ def _a(kind: type) -> str:
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 for _kind, _accepted in {int: (int,), float: (int, float), bool: (bool,), str: (str,)}.items():
     _CONVERTER.register_structure_hook(_kind, _strict(_kind, _accepted))
+
+
+def _is_plain_union(annotation: Any) -> bool:
+    """Whether a field takes one of several kinds of plain values, as the cell of a table does."""
+    kinds = set(get_args(annotation)) if get_origin(annotation) in (UnionType, Union) else set()
+    return len(kinds - {NoneType}) > 1 and kinds <= {str, int, float, bool, NoneType}
+
+
+def _structure_plain(value: Any, annotation: Any) -> Any:
+    kinds = tuple(get_args(annotation))
+    if not isinstance(value, (*kinds, int) if float in kinds else kinds):
+        raise _WrongTypeError(
+            f"must be {' or '.join(_a(kind) for kind in kinds if kind is not NoneType)}; got {value!r}"
+        )
+    return value
+
+
+_CONVERTER.register_structure_hook_func(_is_plain_union, _structure_plain)
 
 
 def _unstructure_without_later(cls: type) -> Any:

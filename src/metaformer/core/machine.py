@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,23 @@ from typing import Any
 import torch
 
 VERSIONED = ("metaformer", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The machine, as far as it decides how fast a model runs."""
+
+    processor: str
+    cores: int  # that the process may use
+    torch_threads: int
+    memory_gib: float | None
+    system: str
+    accelerator: str | None  # name of the first GPU
+
+
+def this_machine() -> Machine:
+    """The machine that this runs on."""
+    return Machine(**machine_facts())
 
 
 def provenance(started: datetime | None = None) -> dict[str, Any]:
