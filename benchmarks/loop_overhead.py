@@ -22,8 +22,7 @@ from metaformer.data.source import DataFacts, evaluation_batches_of, train_batch
 from metaformer.models.config import MetaFormerConfig, PatchEmbeddingConfig
 from metaformer.models.metaformer import MetaFormer
 from metaformer.recipes.study_quick import TINY_POOLFORMER
-from metaformer.train.config import TrainConfig
-from metaformer.train.execution import Execution
+from metaformer.train.config import Execution, TrainConfig
 from metaformer.train.loop import StepResult, train
 from metaformer.train.mixing import MixingConfig
 from metaformer.train.processes import start_fabric

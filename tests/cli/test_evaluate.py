@@ -17,8 +17,8 @@ from metaformer.data.formats.digits import Digits
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights import save_weights
 from metaformer.recipes.study_quick import TINY_POOLFORMER
-from metaformer.train.config import TrainConfig
-from metaformer.train.run import Run, perform
+from metaformer.train.config import Run, TrainConfig
+from metaformer.train.run import perform
 
 COLOURS = {"black": 0, "grey": 128, "white": 255}
 

@@ -10,8 +10,8 @@ from metaformer.data.formats.digits import Digits
 from metaformer.models.create import create_model
 from metaformer.models.weights import read_weights, save_weights
 from metaformer.recipes.study_quick import TINY_POOLFORMER
-from metaformer.train.config import TrainConfig
-from metaformer.train.run import Run, perform
+from metaformer.train.config import Run, TrainConfig
+from metaformer.train.run import perform
 
 # In alphabetical order these are in another order than the classes.
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -14,7 +14,7 @@ from metaformer.recipes.study_paper import SCALES, limited, scale_of, scaling_su
 from metaformer.report.evidence import ALIASES
 from metaformer.study.config import StudyConfig
 from metaformer.study.scaling_record import ScalingConfig
-from metaformer.train.run import fit_to_data
+from metaformer.train.first_model import fit_to_data
 
 # Row -> the paper's top-1: Table 5 and 2 of the first paper, Table 1 of the second.
 PAPER = {

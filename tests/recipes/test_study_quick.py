@@ -9,7 +9,7 @@ from metaformer.data.sources import open_data
 from metaformer.models.metaformer import MetaFormer
 from metaformer.recipes.study_quick import study_quick
 from metaformer.study.config import StudyConfig
-from metaformer.train.run import fit_to_data
+from metaformer.train.first_model import fit_to_data
 
 STUDY = study_quick()
 VARIANTS = {variant.name: variant for variant in STUDY.variants}

@@ -10,7 +10,7 @@ from metaformer.recipes import poolformer_imagenet as first_paper
 from metaformer.recipes.metaformer_baselines_imagenet import metaformer_baselines_imagenet
 from metaformer.recipes.poolformer_imagenet import poolformer_imagenet
 from metaformer.recipes.table import RECIPES
-from metaformer.train.run import Run
+from metaformer.train.config import Run
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

@@ -7,8 +7,7 @@ import torch
 
 from metaformer.block.channel_mlp import ChannelMLPConfig
 from metaformer.models.metaformer import MetaFormer
-from metaformer.train.config import TrainConfig
-from metaformer.train.execution import Execution
+from metaformer.train.config import Execution, TrainConfig
 from metaformer.train.loop import StepResult, train
 from metaformer.train.mixing import MixingConfig
 

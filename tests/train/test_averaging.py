@@ -3,10 +3,10 @@ from dataclasses import replace
 import torch
 
 from metaformer.models.metaformer import MetaFormer
-from metaformer.train.averaging import make_average
 from metaformer.train.config import TrainConfig
 from metaformer.train.evaluation import evaluate
 from metaformer.train.loop import StepResult, train
+from metaformer.train.optimizer import make_average
 
 
 def test_none_where_the_recipe_wants_none(tiny):

@@ -7,8 +7,8 @@ import pytest
 
 from metaformer.core.compiling import COMPILERS, cpp_compiler
 from metaformer.models.metaformer import MetaFormer
-from metaformer.train.compiling import compiled
-from metaformer.train.execution import Execution
+from metaformer.train.config import Execution
+from metaformer.train.first_model import compiled
 from metaformer.train.loop import EpochResult, train
 
 SCRIPT = Path(__file__).parent / "training_process.py"

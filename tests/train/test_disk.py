@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 
 from metaformer.core.errors import DataError, StoppedError
 from metaformer.train.checkpoint import Checkpoints
-from metaformer.train.disk import naming_disk_errors, require_writable
-from metaformer.train.run import Run, perform
+from metaformer.train.config import Run
+from metaformer.train.run import perform
+from metaformer.train.stopping import naming_disk_errors, require_writable
 
 SCRIPT = Path(__file__).parent / "training_process.py"
 

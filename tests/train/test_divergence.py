@@ -7,8 +7,8 @@ from torch import nn
 
 from metaformer.models.metaformer import MetaFormer
 from metaformer.train.checkpoint import Checkpoints
+from metaformer.train.config import Execution
 from metaformer.train.divergence import DivergedError, first_non_finite, non_finite_parameter
-from metaformer.train.execution import Execution
 from metaformer.train.loop import train
 
 

@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from metaformer.train.interruption import Interruption
+from metaformer.train.stopping import Interruption
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

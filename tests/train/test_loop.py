@@ -13,8 +13,8 @@ from metaformer.recipes.study_quick import TINY_POOLFORMER
 from metaformer.train.config import TrainConfig
 from metaformer.train.divergence import DivergedError
 from metaformer.train.evaluation import evaluate
+from metaformer.train.first_model import fit_to_data
 from metaformer.train.loop import EpochResult, train
-from metaformer.train.run import fit_to_data
 
 COLUMNS = {
     "epoch",

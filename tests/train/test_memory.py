@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from metaformer.models.metaformer import MetaFormer
-from metaformer.train.config import TrainConfig
-from metaformer.train.execution import Execution
+from metaformer.train.config import Execution, Run, TrainConfig
+from metaformer.train.first_model import set_grad_checkpointing
 from metaformer.train.loop import StepResult, train
-from metaformer.train.memory import OutOfMemoryError, advice, is_out_of_memory, peak_memory_mib, set_grad_checkpointing
-from metaformer.train.run import Run, perform
+from metaformer.train.run import perform
+from metaformer.train.stopping import OutOfMemoryError, advice, is_out_of_memory, peak_memory_mib
 
 
 def test_the_peak_is_that_of_this_process():

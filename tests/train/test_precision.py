@@ -11,7 +11,7 @@ from lightning_fabric.plugins import MixedPrecision
 from metaformer.core.errors import ConfigError
 from metaformer.models.metaformer import MetaFormer
 from metaformer.train.checkpoint import Checkpoints
-from metaformer.train.execution import Execution
+from metaformer.train.config import Execution
 from metaformer.train.loop import EpochResult, StepResult, train
 
 CPU = Execution(device="cpu")

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from metaformer.core.errors import ConfigError, StoppedError
-from metaformer.train.config import TrainConfig
-from metaformer.train.execution import Execution
+from metaformer.train.config import Execution, TrainConfig
 from metaformer.train.mixing import MixingConfig
 from metaformer.train.processes import LostProcessError, local_batch_size, naming_lost_processes, start_fabric
 

@@ -11,10 +11,12 @@ from metaformer.models.create import create_model
 from metaformer.models.weights import WEIGHTS_FILE, read_weights
 from metaformer.train import loop
 from metaformer.train.checkpoint import Checkpoints
+from metaformer.train.config import Run
 from metaformer.train.divergence import DivergedError
 from metaformer.train.evaluation import evaluate
+from metaformer.train.first_model import fit_to_data
 from metaformer.train.loop import EpochResult
-from metaformer.train.run import BEST_WEIGHTS_FILE, Run, fit_to_data, perform
+from metaformer.train.run import BEST_WEIGHTS_FILE, perform
 from metaformer.train.run_log import LOG_FILE
 
 

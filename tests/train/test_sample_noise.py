@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from metaformer.block.residual import Residual, ResidualConfig
-from metaformer.train.sample_noise import DropPathNoise
+from metaformer.train.processes import DropPathNoise
 
 NOW = {"seed": 0, "epoch": 2, "step": 5}
 

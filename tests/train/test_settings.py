@@ -5,10 +5,10 @@ import pytest
 from metaformer.core.errors import ConfigError
 from metaformer.data.preparation import Preparation
 from metaformer.models.metaformer import MetaFormer
-from metaformer.train.config import TrainConfig
+from metaformer.train.checkpoint import run_settings
+from metaformer.train.config import Run, TrainConfig
 from metaformer.train.loop import EpochResult
-from metaformer.train.run import Run, perform
-from metaformer.train.settings import run_settings
+from metaformer.train.run import perform
 
 
 def test_all_that_decides_the_result_is_in_them(tiny, stripes):

@@ -10,8 +10,8 @@ from metaformer.models.metaformer import MetaFormer
 from metaformer.train import loop
 from metaformer.train.checkpoint import Checkpoints
 from metaformer.train.evaluation import evaluate
-from metaformer.train.interruption import InterruptedRunError
 from metaformer.train.loop import EpochResult, StepResult, train
+from metaformer.train.stopping import InterruptedRunError
 
 ACCURACIES = [40.0, 60.0, 50.0, 60.0, 55.0, 50.0]
 

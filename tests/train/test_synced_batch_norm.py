@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from metaformer.train.synced_batch_norm import SyncedBatchNorm2d, synchronise_batch_norm
+from metaformer.train.processes import SyncedBatchNorm2d, synchronise_batch_norm
 
 
 @pytest.fixture

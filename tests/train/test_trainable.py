@@ -8,8 +8,8 @@ from metaformer.block.norm import BatchNormConfig
 from metaformer.core.errors import ConfigError
 from metaformer.models.metaformer import MetaFormer
 from metaformer.train.config import TrainConfig
+from metaformer.train.first_model import set_trainable, set_training_mode
 from metaformer.train.loop import train
-from metaformer.train.trainable import set_trainable, set_training_mode
 
 HEAD = TrainConfig(trainable="head")
 

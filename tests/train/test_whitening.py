@@ -11,7 +11,7 @@ from metaformer.data.sources import open_data
 from metaformer.models.config import PatchEmbeddingConfig
 from metaformer.models.timm_model import TimmModelConfig
 from metaformer.recipes.digits_quick import digits_quick
-from metaformer.train.run import first_model
+from metaformer.train.first_model import first_model
 
 
 @pytest.fixture(scope="module")

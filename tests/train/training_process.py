@@ -24,12 +24,11 @@ from conftest import Stripes, tiny_config  # isort: skip (beside this script)
 from metaformer.block.channel_mlp import ChannelMLPConfig
 from metaformer.block.norm import NORMS
 from metaformer.core.errors import ConfigError, DataError, StoppedError
-from metaformer.train.config import TrainConfig
-from metaformer.train.execution import Execution
-from metaformer.train.interruption import InterruptedRunError, Interruption
+from metaformer.train.config import Execution, Run, TrainConfig
 from metaformer.train.loop import StepResult
 from metaformer.train.mixing import MixingConfig
-from metaformer.train.run import Run, perform
+from metaformer.train.run import perform
+from metaformer.train.stopping import InterruptedRunError, Interruption
 
 
 def say(line: str) -> None:

@@ -28,7 +28,7 @@ from metaformer.study.scaling_record import ScalingConfig, measure_scaling
 from metaformer.study.speed_record import SpeedConfig, measure_speed
 from metaformer.study.tuning import TUNED, TuneConfig, tune_study, tuned
 from metaformer.study.worker import EXECUTION
-from metaformer.train.execution import Execution
+from metaformer.train.config import Execution
 
 PARTS = ("runs", "speed", "scaling")
 

@@ -27,12 +27,11 @@ from metaformer.models.timm_model import ModelConfig
 from metaformer.models.weights import read_weights
 from metaformer.models.zoo import ZOO
 from metaformer.recipes.table import RECIPES
-from metaformer.train.config import TrainConfig
+from metaformer.train.config import Execution, Run, TrainConfig
 from metaformer.train.dry_run import DryRun, dry_run
-from metaformer.train.execution import Execution
-from metaformer.train.interruption import InterruptedRunError, Interruption
 from metaformer.train.processes import LostProcessError
-from metaformer.train.run import Run, perform
+from metaformer.train.run import perform
+from metaformer.train.stopping import InterruptedRunError, Interruption
 
 NAMED = 5  # images that could not be read, on the screen
 

@@ -10,8 +10,7 @@ from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.preparation import Preparation
 from metaformer.models.config import DOWNSAMPLING, MetaFormerConfig, PatchEmbeddingConfig
 from metaformer.models.zoo import ZOO
-from metaformer.train.config import TrainConfig
-from metaformer.train.run import Run
+from metaformer.train.config import Run, TrainConfig
 
 SMALL_METAFORMER = MetaFormerConfig(
     dims=(64, 128, 256),

@@ -2,7 +2,7 @@
 
 from metaformer.models.config import MetaFormerConfig
 from metaformer.recipes.study_quick import TINY_POOLFORMER, study_quick
-from metaformer.train.run import Run
+from metaformer.train.config import Run
 
 
 def digits_quick(model: str = "") -> Run:

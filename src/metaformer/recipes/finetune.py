@@ -3,8 +3,7 @@
 from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.models.zoo import ZOO
 from metaformer.recipes.poolformer_imagenet import photographs
-from metaformer.train.config import TrainConfig
-from metaformer.train.run import Run
+from metaformer.train.config import Run, TrainConfig
 
 
 def finetune(model: str = "poolformer_s12") -> Run:

@@ -5,8 +5,8 @@ from dataclasses import replace
 from metaformer.core.errors import unknown
 from metaformer.models.zoo import ZOO
 from metaformer.recipes.poolformer_imagenet import AUGMENTATION, IMAGENET_RECIPE, photographs
+from metaformer.train.config import Run
 from metaformer.train.mixing import MixingConfig
-from metaformer.train.run import Run
 
 # Rate of stochastic depth in the last block, and of dropout in the head.
 BASIC_DROP_PATH = {"s12": 0.1, "s24": 0.1, "s36": 0.2, "m36": 0.3, "m48": 0.4}

@@ -7,9 +7,8 @@ from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.preparation import Preparation
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.zoo import ZOO
-from metaformer.train.config import TrainConfig
+from metaformer.train.config import Run, TrainConfig
 from metaformer.train.mixing import MixingConfig
-from metaformer.train.run import Run
 
 # Rate of stochastic depth in the last block, by size.
 DROP_PATH = {"s12": 0.1, "s24": 0.1, "s36": 0.2, "m36": 0.3, "m48": 0.4}

@@ -8,7 +8,7 @@ from metaformer.recipes.digits_quick import digits_quick
 from metaformer.recipes.finetune import finetune
 from metaformer.recipes.metaformer_baselines_imagenet import metaformer_baselines_imagenet
 from metaformer.recipes.poolformer_imagenet import poolformer_imagenet
-from metaformer.train.run import Run
+from metaformer.train.config import Run
 
 # Each takes the name of a model, and has a default for it.
 RECIPES: Registry[Callable[..., Run]] = Registry(

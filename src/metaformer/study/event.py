@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from metaformer.train.config import Run
 from metaformer.train.divergence import DivergedError
-from metaformer.train.run import Run
 
 
 def reason_of(error: Exception) -> str:

@@ -15,7 +15,7 @@ from metaformer.data.source import DataSource
 from metaformer.study.config import StudyConfig, Variant
 from metaformer.study.event import StudyEvent, is_divergence
 from metaformer.study.samples import samples_png
-from metaformer.train.run import Run
+from metaformer.train.config import Run
 
 
 def run_folder(out: Path, run: Run) -> Path:

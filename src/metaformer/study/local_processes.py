@@ -20,8 +20,7 @@ from metaformer.core.errors import ConfigError
 from metaformer.core.machine import available_cores
 from metaformer.study.event import StudyEvent
 from metaformer.study.worker import EXECUTION, LEAVING_S, PRELOAD, Task, work, write_failure
-from metaformer.train.execution import Execution
-from metaformer.train.run import Run
+from metaformer.train.config import Execution, Run
 
 
 @dataclass(frozen=True, kw_only=True)

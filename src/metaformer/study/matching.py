@@ -12,7 +12,7 @@ from metaformer.models.config import MetaFormerConfig
 from metaformer.models.timm_model import ModelConfig, TimmModelConfig, build_model
 from metaformer.study.config import StudyConfig, Variant, choose_variants
 from metaformer.study.width import describe, scaled, steps, with_dims
-from metaformer.train.run import fit_to_data
+from metaformer.train.first_model import fit_to_data
 
 MEASURES = ("params", "macs")
 # A row this near to the base's cost stays as it is: a norm that the count leaves out is no reason to widen a model.

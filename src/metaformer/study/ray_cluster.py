@@ -21,8 +21,7 @@ from metaformer.core.run_record import RUN_FILE
 from metaformer.study.event import StudyEvent, reason_of
 from metaformer.study.folder import run_folder
 from metaformer.study.worker import EXECUTION, perform_run, write_failure
-from metaformer.train.execution import Execution
-from metaformer.train.run import Run
+from metaformer.train.config import Execution, Run
 
 # A run whose machine was lost is tried again elsewhere, so many times in all.
 MOST_TRIES = 3

@@ -12,8 +12,8 @@ from metaformer.study.config import StudyConfig, choose_variants
 from metaformer.study.event import Executor, StudyEvent
 from metaformer.study.folder import StudyFolder, adopt, extended, finished_before, plan
 from metaformer.study.local_processes import LocalProcesses
+from metaformer.train.config import Run
 from metaformer.train.optimizer import check_optimizer
-from metaformer.train.run import Run
 
 
 def run_study(

@@ -21,7 +21,7 @@ from metaformer.models.timm_model import build_model
 from metaformer.study.config import StudyConfig, Variant
 from metaformer.study.rounds import Share, clear_rounds, rounds
 from metaformer.study.scaling_record import is_measured
-from metaformer.train.run import fit_to_data
+from metaformer.train.first_model import fit_to_data
 
 SPEED = "speed"  # folder inside that of the study
 

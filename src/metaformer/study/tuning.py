@@ -15,8 +15,7 @@ from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_rec
 from metaformer.study.config import StudyConfig, Variant, choose_variants, with_epochs
 from metaformer.study.event import Executor, StudyEvent
 from metaformer.study.folder import finished_before, plan, run_folder
-from metaformer.train.config import TrainConfig
-from metaformer.train.run import Run
+from metaformer.train.config import Run, TrainConfig
 
 TUNING, TUNED = "tuning", "tuned"  # folders inside that of the study
 # The seed that rates are chosen with. No study uses it, so the choice has seen none of the runs that are compared.

@@ -26,9 +26,10 @@ from metaformer.data.sources import open_data
 from metaformer.models.timm_model import build_model
 from metaformer.study.event import reason_of
 from metaformer.study.folder import run_folder
-from metaformer.train.execution import Execution
+from metaformer.train.config import Execution, Run
+from metaformer.train.first_model import fit_to_data
 from metaformer.train.loop import EpochResult
-from metaformer.train.run import Run, fit_to_data, perform
+from metaformer.train.run import perform
 
 # Imported once, before the first process is forked, instead of once a run.
 PRELOAD = [__name__, "lightning_fabric", "sklearn.datasets", "timm.optim", "timm.scheduler"]

@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from metaformer.core.atomic_write import atomic_path
+from metaformer.core.configs import to_dict
 from metaformer.core.errors import DataError, first_line
-from metaformer.train.disk import naming_disk_errors
+from metaformer.data.source import DataSource
+from metaformer.train.config import TrainConfig
+from metaformer.train.stopping import naming_disk_errors
 
 BEST_FILE = "best.pt"
 NEEDED = {
@@ -19,7 +23,6 @@ NEEDED = {
 NAME = re.compile(r"checkpoint-(\d+)-(\d+)\.pt")
 # What a process that was killed while it wrote leaves behind.
 PART = re.compile(r"\.(checkpoint-\d+-\d+\.pt|best\.pt|log\.csv|run\.json|\w+\.safetensors)\.\w+\.part")
-
 log = logging.getLogger("metaformer.train")
 
 
@@ -123,3 +126,13 @@ def _read(path: Path, needed: set[str]) -> dict[str, Any]:
     if not isinstance(state, dict) or not needed <= state.keys():
         raise DataError(f"{path} is not a checkpoint of a training run. Delete it to start the run again.")
     return state
+
+
+def run_settings(
+    model: nn.Module, data: DataSource, config: TrainConfig, *, seed: int, more: dict[str, Any]
+) -> dict[str, Any]:
+    """All that decides the result, as plain values; `more` is what the caller alone knows."""
+    architecture = to_dict(model.config) if hasattr(model, "config") else None
+    facts = data.facts
+    described = {"name": facts.name, "num_train": facts.num_train, "class_names": list(facts.class_names)}
+    return more | {"model": architecture, "data": described, "train": to_dict(config), "seed": seed}

@@ -1,15 +1,18 @@
-"""How a model is trained: the recipe, which decides the result."""
+"""What is trained and how: the run, its recipe, which decides the result, and its execution, which does not."""
 
 from dataclasses import dataclass, field
 
 from metaformer.core.configs import LATER
 from metaformer.core.errors import ConfigError, unknown
+from metaformer.data.preparation import Preparation
+from metaformer.models.timm_model import ModelConfig
 from metaformer.train.mixing import MixingConfig
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 SCHEDULES = ("cosine", "linear", "constant")
 TRAINABLE = ("all", "head")
 FINAL_WEIGHTS = ("last", "best")
+LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,3 +104,52 @@ class TrainConfig:
     def peak_lr(self) -> float:
         """The learning rate at the end of the warm-up, for this batch size."""
         return self.lr if self.lr_batch_size is None else self.lr * self.batch_size / self.lr_batch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Settings of a machine rather than of a recipe.
+
+    The result stays the same up to float noise; only batch norm sees smaller batches where a step is taken in parts.
+    """
+
+    micro_batch_size: int | None = None  # images at once in a process; gradients add up over a step's; None: all
+    compile: bool = False  # torch.compile: minutes at the start, faster steps
+    fast: bool = False  # fused operators in the blocks, where the modified layer norm and pooling or an MLP allow it
+    # With fast, on a CPU: keep the hidden tensors of the MLPs for the backward pass; else compute them again.
+    keep_hidden: bool = field(default=True, metadata=LATER)
+    grad_checkpointing: bool = False  # compute activations twice instead of keeping them
+    num_workers: int = 0  # processes that read images, for data that do not fit into memory
+    checkpoint_minutes: float = 5.0  # at least so often, besides after every epoch
+    checkpoint_steps: int | None = None  # and after so many steps; None: by the clock alone
+    keep_checkpoints: int = 2  # the last so many
+    save_best: bool = True  # keep the weights of the best epoch in best.safetensors
+    loggers: tuple[str, ...] = ("csv",)  # csv, tensorboard, wandb, mlflow
+    log_steps: int = 20  # a line in the log after so many steps
+    device: str = "auto"  # auto, cpu, cuda, ...
+
+    def __post_init__(self) -> None:
+        for name in ("micro_batch_size", "checkpoint_steps", "keep_checkpoints", "log_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"execution.{name} must be at least 1; got {value}.")
+        if self.num_workers < 0:
+            raise ConfigError(f"execution.num_workers must be at least 0; got {self.num_workers}.")
+        if not self.checkpoint_minutes > 0:
+            raise ConfigError(f"execution.checkpoint_minutes must be above 0; got {self.checkpoint_minutes}.")
+        for name in self.loggers:
+            if name not in LOGGERS:
+                raise unknown("execution.loggers", name, LOGGERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is trained, on what, how."""
+
+    name: str
+    model: ModelConfig
+    data: str  # name of the data source
+    preparation: Preparation = field(default_factory=Preparation)
+    train: TrainConfig
+    seed: int
+    weights: str | None = None  # to start from: a file of any known layout, run folder, URL or hub id

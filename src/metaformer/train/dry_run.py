@@ -10,11 +10,11 @@ import torch
 from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.source import DataSource
 from metaformer.fast.for_training import for_training
-from metaformer.train.execution import Execution
+from metaformer.train.config import Execution, Run
+from metaformer.train.first_model import first_model
 from metaformer.train.loop import StepResult, train
-from metaformer.train.memory import OutOfMemoryError, advice, is_out_of_memory, peak_memory_mib
 from metaformer.train.processes import local_batch_size, start_fabric
-from metaformer.train.run import Run, first_model
+from metaformer.train.stopping import OutOfMemoryError, advice, is_out_of_memory, peak_memory_mib
 
 TIMED_STEPS = 3  # after a first one, which is slower
 VALIDATED_BATCHES = 2

@@ -15,22 +15,21 @@ from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.seeding import key_seed
 from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.source import DataSource
-from metaformer.train.averaging import make_average
-from metaformer.train.checkpoint import Checkpoints
-from metaformer.train.compiling import compiled
-from metaformer.train.config import TrainConfig
+from metaformer.train.checkpoint import Checkpoints, run_settings
+from metaformer.train.config import Execution, TrainConfig
 from metaformer.train.divergence import DivergedError, find_non_finite, non_finite_parameter
 from metaformer.train.evaluation import evaluate
-from metaformer.train.execution import Execution
-from metaformer.train.interruption import InterruptedRunError
-from metaformer.train.memory import peak_memory_mib, set_grad_checkpointing
+from metaformer.train.first_model import compiled, set_grad_checkpointing, set_trainable, set_training_mode
 from metaformer.train.mixing import mix
-from metaformer.train.optimizer import make_optimizer, make_scheduler
-from metaformer.train.processes import gather_numbers, local_batch_size, start_fabric
-from metaformer.train.sample_noise import DropPathNoise
-from metaformer.train.settings import run_settings
-from metaformer.train.synced_batch_norm import synchronise_batch_norm
-from metaformer.train.trainable import set_trainable, set_training_mode
+from metaformer.train.optimizer import make_average, make_optimizer, make_scheduler
+from metaformer.train.processes import (
+    DropPathNoise,
+    gather_numbers,
+    local_batch_size,
+    start_fabric,
+    synchronise_batch_norm,
+)
+from metaformer.train.stopping import InterruptedRunError, peak_memory_mib
 
 History = dict[str, list[float]]
 

@@ -1,4 +1,4 @@
-"""The optimizer and the schedule of its learning rate, both timm's."""
+"""The optimizer, the schedule of its learning rate, and the average of the weights: all timm's."""
 
 from typing import Any
 
@@ -77,3 +77,12 @@ def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, steps_
             **warmup,
         )
     return CosineLRScheduler(optimizer, t_initial=last_step, lr_min=config.min_lr, **warmup)
+
+
+def make_average(model: nn.Module, config: TrainConfig) -> Any:
+    """Timm's average of the model's weights and buffers, or None where the recipe wants none."""
+    if config.ema_decay is None:
+        return None
+    from timm.utils import ModelEmaV3
+
+    return ModelEmaV3(model, decay=config.ema_decay)

@@ -8,11 +8,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from metaformer.block.residual import Residual
 from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError, unknown
-from metaformer.train.config import TrainConfig
-from metaformer.train.execution import Execution
+from metaformer.core.seeding import generator
+from metaformer.train.config import Execution, TrainConfig
 
 # PyTorch 2.14 calls it otherwise.
 _SYNC_BUFFERS = next(
@@ -20,6 +26,7 @@ _SYNC_BUFFERS = next(
     for name in ("forward_sync_buffers", "broadcast_buffers")
     if name in inspect.signature(DistributedDataParallel.__init__).parameters
 )
+log = logging.getLogger("metaformer.train")
 
 
 class LostProcessError(StoppedError):
@@ -127,3 +134,99 @@ def _device(device: str) -> tuple[str, int | None]:
     if number and not int(number) < count:
         raise ConfigError(f"execution.device must be one of {kind}:0 to {kind}:{count - 1} here; got {device!r}.")
     return kind, int(number) if number and kind not in ("auto", "cpu") else None
+
+
+class _GatherProcesses(torch.autograd.Function):
+    """A tensor of each process, stacked; each process's gradient reaches all of them."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+        gathered = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, x)
+        return torch.stack(gathered)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> Tensor:
+        summed = grads[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed[dist.get_rank()]
+
+
+class SyncedBatchNorm2d(nn.BatchNorm2d):
+    """Mean and variance over B, H, W of every process, in training; each process must have equally many images."""
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        if not self.training or not dist.is_initialized():
+            return super().forward(x)
+        # Sums of half precision would be too coarse.
+        values = x if x.dtype == torch.float64 else x.float()
+        variance, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
+        means, variances = _GatherProcesses.apply(torch.stack([mean, variance])).unbind(dim=1)
+        mean = means.mean(dim=0)
+        # Never as a difference of squares, which loses all digits where the mean is large.
+        variance = variances.mean(dim=0) + (means - mean).square().mean(dim=0)
+        count = x.numel() // x.shape[1] * dist.get_world_size()
+        self._update(mean.detach(), variance.detach() * count / max(1, count - 1))
+        scale = torch.rsqrt(variance + self.eps)
+        if self.affine:
+            scale = scale * self.weight
+        y = (values - mean[:, None, None]) * scale[:, None, None]
+        return (y + self.bias[:, None, None] if self.affine else y).to(x.dtype)
+
+    @torch.no_grad()
+    def _update(self, mean: Float[Tensor, " c"], variance: Float[Tensor, " c"]) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), share)
+
+
+def synchronise_batch_norm(model: nn.Module) -> None:
+    """Batch norms of a model take their statistics over all processes from now on; parameters and names stay."""
+    others = set()
+    for module in model.modules():
+        # The class alone changes: the state is the same, and so is what a checkpoint holds.
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SyncedBatchNorm2d
+        elif isinstance(module, _BatchNorm) and not isinstance(module, SyncedBatchNorm2d | nn.SyncBatchNorm):
+            others.add(type(module).__name__)
+    if others:
+        names = ", ".join(sorted(others))
+        log.warning("the batch norms %s are not synchronised: each process takes its own images.", names)
+
+
+class DropPathNoise:
+    """Sets the noise of every residual connection that drops paths, before each part of a batch.
+
+    Residual connections of other packages' models draw from PyTorch's generator, which the loop seeds by step and
+    process.
+    """
+
+    def __init__(self, model: nn.Module, batch_size: int) -> None:
+        self._residuals = [part for part in model.modules() if isinstance(part, Residual) and part.drop_path > 0]
+        self._batch_size = batch_size
+        device = next(model.parameters()).device
+        self._stored = torch.zeros(len(self._residuals), batch_size, device=device)
+        self._drawn = self._stored.cpu()
+        self._drawn_for: tuple[int, int, int] | None = None
+
+    def set(self, part: slice, *, seed: int, epoch: int, step: int) -> None:
+        """The numbers of this part of the global batch of a step."""
+        if not self._residuals:
+            return
+        if self._drawn_for != (seed, epoch, step):
+            random = generator("drop path", seed, epoch, step)
+            self._drawn = torch.rand(len(self._residuals), self._batch_size, generator=random)
+            self._drawn_for = (seed, epoch, step)
+        size = part.stop - part.start
+        # Always in the same memory: compiled code then sees the same tensors.
+        self._stored[:, :size].copy_(self._drawn[:, part])
+        for residual, numbers in zip(self._residuals, self._stored, strict=True):
+            residual.drop_path_noise = numbers[:size]
+
+    def clear(self) -> None:
+        """Leaves the model as it was: drawing for itself."""
+        for residual in self._residuals:
+            residual.drop_path_noise = None

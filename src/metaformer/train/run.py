@@ -4,93 +4,39 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import torch
 from torch import nn
 
 from metaformer.core.configs import to_dict
-from metaformer.core.errors import ConfigError
 from metaformer.core.machine import provenance
 from metaformer.core.run_record import Metric, RunRecord
-from metaformer.core.seeding import key_seed
-from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
 from metaformer.fast.for_training import for_training
-from metaformer.models.create import create_model
 from metaformer.models.metaformer import MetaFormer
-from metaformer.models.timm_model import ModelConfig, TimmModelConfig, build_model
 from metaformer.models.weights import CLASSES_KEY, WEIGHTS_FILE, save_weights, write_tensors
 from metaformer.train.checkpoint import Checkpoints
-from metaformer.train.config import TrainConfig
-from metaformer.train.disk import KEPT, naming_disk_errors, require_writable
+from metaformer.train.config import Execution, Run
 from metaformer.train.evaluation import Evaluation, evaluate
-from metaformer.train.execution import Execution
+from metaformer.train.first_model import first_model
 from metaformer.train.loop import EpochResult, History, StepResult, train
-from metaformer.train.memory import OutOfMemoryError, advice, is_out_of_memory, peak_memory_mib
 from metaformer.train.processes import local_batch_size, naming_lost_processes, start_fabric
 from metaformer.train.run_log import RunLog
-from metaformer.train.whitening import whiten_patches
+from metaformer.train.stopping import (
+    KEPT,
+    OutOfMemoryError,
+    advice,
+    is_out_of_memory,
+    naming_disk_errors,
+    peak_memory_mib,
+    require_writable,
+)
 
 # Of the epoch with the best validation accuracy, where that is not the last.
 BEST_WEIGHTS_FILE = "best.safetensors"
-C = TypeVar("C", bound=ModelConfig)
-
 NAMED = 20  # images that could not be read, in a record
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """What is trained, on what, how."""
-
-    name: str
-    model: ModelConfig
-    data: str  # name of the data source
-    preparation: Preparation = field(default_factory=Preparation)
-    train: TrainConfig
-    seed: int
-    weights: str | None = None  # to start from: a file of any known layout, run folder, URL or hub id
-
-
-def fit_to_data(config: C, data: DataSource) -> C:
-    """The same architecture for the data's classes, channels, image size, mean, standard deviation and crop."""
-    facts = data.facts
-    sized = replace(config, num_classes=len(facts.class_names), in_chans=facts.in_chans, image_size=facts.image_size)
-    # mypy takes the union for the result of either class's method.
-    return cast(C, sized.with_preprocessing(mean=facts.mean, std=facts.std, crop_fraction=facts.crop_fraction))
-
-
-def first_model(run: Run, data: DataSource) -> nn.Module:
-    """The model as training begins with it: random weights by the run's seed, or the given ones.
-
-    Raises:
-        ConfigError: The given weights do not fit, or the patch embedding cannot be whitened as asked.
-        DataError: They cannot be read.
-    """
-    torch.manual_seed(key_seed("weights", run.seed))
-    config = fit_to_data(run.model, data)
-    if run.weights is None:
-        fresh = build_model(config)
-        if run.train.whitening:
-            whiten_patches(fresh, data, seed=run.seed)
-        return fresh
-    if run.train.whitening:
-        raise ConfigError("train.whitening is for first weights, and weights to start from are given. Leave one out.")
-    if isinstance(config, TimmModelConfig):
-        raise ConfigError(f"weights to start from are for MetaFormers; this is {config.name!r} of timm.")
-    model = create_model(
-        config,
-        weights=run.weights,
-        num_classes=config.num_classes,
-        in_chans=config.in_chans,
-        image_size=config.image_size,
-    )
-    # The weights may come with other statistics than those of the data they are trained on now.
-    model.config = replace(model.config, preprocessing=config.preprocessing)
-    return model
 
 
 def perform(

@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from metaformer.core.atomic_write import write_text
 from metaformer.core.errors import ConfigError
-from metaformer.train.disk import KEPT, naming_disk_errors
 from metaformer.train.loop import EpochResult, StepResult
+from metaformer.train.stopping import KEPT, naming_disk_errors
 
 LOG_FILE = "log.csv"
 COLUMNS = ("epoch", "step", "loss", "learning_rate", "images_per_second", "waiting_share", "memory_mib")
