@@ -13,8 +13,8 @@ from metaformer.core.machine import provenance
 from metaformer.core.run_record import Metric, RunRecord
 from metaformer.deploy.classifier import Classifier
 from metaformer.deploy.evaluation import ImageEvaluation
-from metaformer.models.download import fetch
 from metaformer.models.weights import WEIGHTS_FILE
+from metaformer.models.weights.download import fetch
 
 CONFUSION_FILE = "confusion.csv"
 

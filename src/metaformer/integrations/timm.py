@@ -24,8 +24,8 @@ from metaformer.models.config import MetaFormerConfig
 from metaformer.models.layouts import LAYOUTS, recognise
 from metaformer.models.load_weights import CLASSIFIER, FIRST_CONV, load_weights, tied_modules
 from metaformer.models.metaformer import MetaFormer, describe_for_timm
-from metaformer.models.pickled_weights import unwrap
 from metaformer.models.weights import Weights
+from metaformer.models.weights.pickled import unwrap
 from metaformer.models.zoo import ZOO
 
 PREFIX = "mf_"

@@ -12,9 +12,9 @@ from metaformer.core.atomic_write import atomic_path
 from metaformer.core.configs import from_dict, to_dict
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.models.config import MetaFormerConfig
-from metaformer.models.download import fetch
 from metaformer.models.metaformer import MetaFormer
-from metaformer.models.pickled_weights import read_pickled_weights, unwrap
+from metaformer.models.weights.download import fetch
+from metaformer.models.weights.pickled import read_pickled_weights, unwrap
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_KEY = "metaformer_config"

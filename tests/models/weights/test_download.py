@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from metaformer.core.errors import DataError
-from metaformer.models import download
+from metaformer.models.weights import download
 
 CONTENT = bytes(range(256)) * 4096
 
