@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-slow test-timm check format clean
+.PHONY: help demo test test-slow test-hostile test-timm check format clean
 
 help:
 	@echo "make demo       set up, run 'metaformer study quick', say where the page is"
 	@echo "make test       set up, run the tests"
 	@echo "make test-slow  the slow tests: whole models"
+	@echo "make test-hostile  the campaign of hostile and broken input; ends with a table of its tries"
 	@echo "make test-timm  timm's own model tests on our models; downloads timm's source release"
 	@echo "make check      style, types and the import contract"
 	@echo "make format     put the code into its standard form"
@@ -39,6 +40,10 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=10 -n auto -m slow
+
+# In one process, so that the table's peak memory is that of the campaign; slow tries too.
+test-hostile: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "slow or not slow" tests/hostile
 
 test-timm: $(VENV)/.dev
 	$(BIN)/python tests/integrations/timm_suite.py
