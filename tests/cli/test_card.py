@@ -10,7 +10,7 @@ from metaformer.cli.parsing import parse_and_call
 from metaformer.cli.report import report
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.run_record import read_run_record
-from metaformer.report.card_page import against, cost_rows, load_card, quote, write_card
+from metaformer.report.pages.card_page import against, cost_rows, load_card, quote, write_card
 from metaformer.study.scaling_record import ScalingConfig
 
 card = importlib.import_module("metaformer.cli.card")

@@ -51,7 +51,7 @@ def test_two_studies_on_one_page(folder, tmp_path, capsys):
 
 
 def test_exports_land_in_their_folder_and_missing_pictures_are_explained(folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("metaformer.report.export_files.BROWSERS", ("no-such-browser",))
+    monkeypatch.setattr("metaformer.report.pages.export_files.BROWSERS", ("no-such-browser",))
     assert run(folder, "--export", tmp_path / "out") == 1
     assert {"table.csv", "table.md", "table.tex"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert "no pictures: SVG and PNG need a browser" in capsys.readouterr().out

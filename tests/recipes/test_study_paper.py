@@ -11,7 +11,7 @@ from metaformer.models.config import MetaFormerConfig
 from metaformer.models.timm_model import TimmModelConfig, build_model
 from metaformer.models.zoo import ZOO
 from metaformer.recipes.study_paper import SCALES, limited, scale_of, scaling_subjects, study_paper
-from metaformer.report.evidence import ALIASES
+from metaformer.report.claims.evidence import ALIASES
 from metaformer.study.config import StudyConfig
 from metaformer.study.scaling_record import ScalingConfig
 from metaformer.train.first_model import fit_to_data

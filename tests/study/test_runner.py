@@ -17,8 +17,8 @@ from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.run_record import RUN_FILE, read_run_record
 from metaformer.models.create import create_model
 from metaformer.models.weights import WEIGHTS_FILE
-from metaformer.report.page import write_page
-from metaformer.report.records import load_study
+from metaformer.report.pages.study_page import write_page
+from metaformer.report.study.load import load_study
 from metaformer.study.config import StudyConfig
 from metaformer.study.runner import run_study
 from metaformer.train.checkpoint import Checkpoints

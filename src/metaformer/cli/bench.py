@@ -25,7 +25,7 @@ from metaformer.fast.bench.training import TrainingResult, run_training
 from metaformer.models.create import create_model
 from metaformer.models.zoo import ZOO
 from metaformer.ops.native.library import measured_peak
-from metaformer.report.bench_page import write_bench_page
+from metaformer.report.pages.bench_page import write_bench_page
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

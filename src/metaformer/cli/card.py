@@ -14,7 +14,7 @@ from metaformer.cli.report import show_card
 from metaformer.cli.study_progress import watch, watch_rounds
 from metaformer.core.errors import ConfigError
 from metaformer.recipes.card import card as recipe
-from metaformer.report.page import write_page
+from metaformer.report.pages.study_page import write_page
 from metaformer.study.card import (
     ACCURACY,
     CardConfig,

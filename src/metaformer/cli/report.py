@@ -8,18 +8,18 @@ from rich.console import Console
 
 from metaformer.core.errors import ConfigError
 from metaformer.core.run_record import RUN_FILE, read_run_record
-from metaformer.report.bench_page import write_bench_page
-from metaformer.report.card_page import load_card, quote, write_card
-from metaformer.report.claims import is_tested, judge_claims
-from metaformer.report.claims_table import claims_rich_table
-from metaformer.report.export_files import export as export_files
-from metaformer.report.merging import merge
-from metaformer.report.page import claims_sentence, write_comparison, write_page
-from metaformer.report.records import Study, load_study
-from metaformer.report.summary import headline, summarize
-from metaformer.report.table import rich_table
-from metaformer.report.training_export import export_trainings
-from metaformer.report.training_page import write_training_page
+from metaformer.report.claims.claims import is_tested, judge_claims
+from metaformer.report.claims.tables import claims_rich_table
+from metaformer.report.pages.bench_page import write_bench_page
+from metaformer.report.pages.card_page import load_card, quote, write_card
+from metaformer.report.pages.export_files import export as export_files
+from metaformer.report.pages.study_page import claims_sentence, write_comparison, write_page
+from metaformer.report.pages.table import rich_table
+from metaformer.report.pages.training_export import export_trainings
+from metaformer.report.pages.training_page import write_training_page
+from metaformer.report.study.load import Study, load_study
+from metaformer.report.study.merging import merge
+from metaformer.report.study.summary import headline, summarize
 
 
 def report(

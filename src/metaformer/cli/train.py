@@ -239,7 +239,7 @@ def _say_result(out: Path, source: DataSource) -> None:
 
 def _page(out: Path) -> str:
     try:
-        from metaformer.report.training_page import write_training_page
+        from metaformer.report.pages.training_page import write_training_page
     except MissingExtraError:
         return ""
     return f"page:   {write_training_page([out]).resolve()}\n"

@@ -1,0 +1,1 @@
+"""Panels and studies as plotly figures: the only place that knows plotly."""

@@ -1,0 +1,91 @@
+"""Finished trainings side by side: their numbers, and curves against minutes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaformer.core.errors import DataError
+from metaformer.core.run_record import RunRecord, read_run_record
+from metaformer.report.charts.line_chart import Line, line_chart
+from metaformer.report.number_text import NOTHING, plain, seconds
+from metaformer.report.study import provenance
+
+# Column of the history -> title of its chart.
+CHARTS = {
+    "validation_accuracy": "Validation accuracy (%)",
+    "train_loss": "Training loss (nats)",
+    "learning_rate": "Learning rate",
+}
+COLUMNS = ("Test (%)", "Validation (%)", "Best epoch", "Epochs", "Time", "Images/s", "Peak memory", "Threads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainings:
+    """Records of finished trainings, each under a name of its own."""
+
+    names: tuple[str, ...]
+    runs: tuple[RunRecord, ...]
+
+    def rows(self) -> list[list[str]]:
+        """The name and the `COLUMNS` of each."""
+        return [[name, *_row(run)] for name, run in zip(self.names, self.runs, strict=True)]
+
+    def charts(self) -> dict[str, str]:
+        """Column of the history -> its chart as SVG, for every column that a training has."""
+        return {column: self._curve(column) for column in CHARTS if any(column in run.history for run in self.runs)}
+
+    def differences(self) -> list[tuple[str, list[str]]]:
+        """The settings in which they differ, with the value of each."""
+        flat = [provenance.flatten(run.config) for run in self.runs]
+        keys = list(dict.fromkeys(key for settings in flat for key in settings))
+        shown = [(key, [str(settings.get(key, NOTHING)) for settings in flat]) for key in keys]
+        return [(key, values) for key, values in shown if len(set(values)) > 1]
+
+    def _curve(self, column: str) -> str:
+        # Minutes of training, validation included.
+        lines = [
+            Line(name=name, x=[value / 60 for value in run.history["seconds"]], y=run.history[column])
+            for name, run in zip(self.names, self.runs, strict=True)
+            if column in run.history
+        ]
+        title = CHARTS[column]
+        return line_chart(lines, x_title="minutes", y_title=title, described=f"{title} against minutes of training.")
+
+
+def load_trainings(folders: Sequence[Path]) -> Trainings:
+    """Reads the records of one or several trainings.
+
+    Raises:
+        DataError: A folder holds no finished training, or is named twice.
+    """
+    resolved = [Path(folder).resolve() for folder in folders]
+    for index, folder in enumerate(resolved):
+        if folder in resolved[:index]:
+            raise DataError(f"{folders[index]} is compared with itself.")
+    runs = tuple(_load(folder) for folder in folders)
+    is_ambiguous = len({run.name for run in runs}) < len(runs)
+    names = tuple(path.name if is_ambiguous else run.name for path, run in zip(resolved, runs, strict=True))
+    return Trainings(names=names, runs=runs)
+
+
+def _load(folder: Path) -> RunRecord:
+    record = read_run_record(folder)
+    if record.kind != "train" or "seconds" not in record.history:
+        raise DataError(f"{folder} holds no finished training; its record is of kind {record.kind!r}.")
+    return record
+
+
+def _row(run: RunRecord) -> list[str]:
+    def number(metric: str, digits: int = 2) -> str:
+        return plain(run.metrics[metric].value, digits) if metric in run.metrics else NOTHING
+
+    return [
+        number("test_accuracy"),
+        number("validation_accuracy"),
+        str(run.labels.get("best_epoch", NOTHING)),
+        str(len(run.history["epoch"])),
+        seconds(run.history["seconds"][-1]),
+        number("images_per_second", 0),
+        f"{run.metrics['peak_memory'].value:,.0f} MiB" if "peak_memory" in run.metrics else NOTHING,
+        str(run.machine.get("torch_threads", NOTHING)),
+    ]

@@ -1,0 +1,1 @@
+"""One loaded study, judged once: what every page, table and file of it shows."""

@@ -1,0 +1,197 @@
+"""What a study may hold besides its runs: scaling, speed, and learning rates of its own."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from metaformer.core.run_record import read_run_record
+from metaformer.report.charts.scaling import scaling_charts
+from metaformer.report.pages.card_page import _params
+from metaformer.report.pages.study_page import write_page
+from metaformer.report.pages.table import columns, to_csv
+from metaformer.report.study.load import load_study
+from metaformer.report.study.summary import summarize
+from metaformer.report.study.tuned_rows import tuned_rows
+
+
+def write(folder, kind, labels, **changes):
+    values = json.loads((folder / "run.json").read_text())
+    values |= {"kind": kind, "name": kind, "labels": labels, "config": {}, "seed": None} | changes
+    (folder / kind).mkdir()
+    (folder / kind / "run.json").write_text(json.dumps(values))
+
+
+def series(name, *, level="mixer", params=0, exponent=1.0, frozen=lambda n: 0):
+    points = [
+        {
+            "num_tokens": n,
+            "params": params,
+            "frozen": frozen(n),
+            "macs": n,
+            "memory_mib": n / 10,
+            "times_ms": [n / 100, n / 90],
+        }
+        for n in (64, 256, 1024)
+    ]
+    fitted = exponent and {"value": exponent, "low": exponent, "high": exponent, "fitted_tokens": [64, 256, 1024]}
+    return {"name": name, "level": level, "points": points, "time_exponent": fitted, "params_exponent": 0.0} | {
+        "memory_exponent": 1.0
+    }
+
+
+@pytest.fixture
+def full_folder(study_folder):
+    listed = [series("pooling"), series("attention", params=10, exponent=1.9), series("spatial_mlp", exponent=None)]
+    listed.append(series("random", frozen=lambda n: n * n))
+    write(study_folder, "scaling", {"series": [*listed, series("pooling", level="model")]})
+    latencies = [
+        {"name": name, "latency_ms": {"median": 1.5, "low": 1.4, "high": 2.0}, "memory_mib": 3.25}
+        for name in ("pooling", "conv")
+    ]
+    write(study_folder, "speed", {"variants": latencies, "batch_size": 1})
+    chosen = [
+        {
+            "name": "pooling",
+            "lr": 0.002,
+            "recipe_lr": 0.002,
+            "rates": [0.001, 0.002],
+            "validation_accuracy": [70.0, 71.0],
+            "at_edge": True,
+        },
+        {
+            "name": "conv",
+            "lr": 0.004,
+            "recipe_lr": 0.002,
+            "rates": [0.002, 0.004],
+            "validation_accuracy": [None, 72.0],
+            "at_edge": False,
+        },
+    ]
+    write(study_folder, "tuning", {"variants": chosen}, seed=1_000_003)
+    shutil.copytree(study_folder, study_folder / "tuned", ignore=shutil.ignore_patterns("scaling", "speed", "tuning"))
+    for path in (study_folder / "tuned").glob("conv/seed*/run.json"):
+        run = json.loads(path.read_text())
+        run["config"]["train"]["learning_rate"] = 0.004
+        run["metrics"]["test_accuracy"]["value"] += 4
+        path.write_text(json.dumps(run))
+    return study_folder
+
+
+def test_latency_and_memory_are_columns_where_they_were_measured(full_folder):
+    rows = {row.name: row for row in summarize(load_study(full_folder))}
+    assert rows["conv"].latency_ms.median == 1.5
+    assert rows["conv"].memory_mib == 3.25
+    assert rows["identity"].latency_ms is None
+    keys = [column.key for column in columns(list(rows.values()))]
+    assert keys[-3:] == ["latency", "memory", "paper"]
+    assert "latency_ms,memory_mib" in to_csv(list(rows.values())).splitlines()[0]
+
+
+def test_without_a_speed_record_there_are_no_such_columns(study_folder):
+    assert "latency" not in [column.key for column in columns(summarize(load_study(study_folder)))]
+
+
+def test_scaling_charts_name_the_exponent_or_that_there_is_none(full_folder):
+    charts = scaling_charts(read_run_record(full_folder / "scaling"))
+    assert list(charts) == [
+        "scaling-mixer-time",
+        "scaling-model-time",
+        "scaling-mixer-memory",
+        "scaling-model-memory",
+        "scaling-mixer-parameters",
+    ]
+    assert [trace.name for trace in charts["scaling-mixer-time"].data] == [
+        "pooling, N^1.0",
+        "attention, N^1.9",
+        "spatial mlp, overhead",
+        "random, N^1.0",
+    ]
+    # What has no parameters has no place on a logarithmic axis.
+    # The numbers of a random matrix are all frozen, and grow.
+    names = [trace.name for trace in charts["scaling-mixer-parameters"].data]
+    assert names == ["attention, N^0.0", "random, N^2.0"]
+    assert list(charts["scaling-mixer-time"].data[0].y) == pytest.approx(
+        [n * (1 / 100 + 1 / 90) / 2 for n in (64, 256, 1024)]
+    )
+
+
+def test_no_record_no_chart():
+    assert scaling_charts(None) == {}
+
+
+def test_own_rates_stand_beside_the_common_recipe(full_folder):
+    study = load_study(full_folder)
+    rows = {row.title: row for row in tuned_rows(study, summarize(study))}
+    conv, pooling = rows["Depthwise convolution"], rows["Pooling 3x3"]
+    assert (conv.rate, conv.at_edge, conv.rates) == ("0.004", False, "0.002: \N{EN DASH}, 0.004: 72.0%")
+    assert conv.gain.startswith("+4.0")
+    assert conv.gain.endswith("better")
+    assert (pooling.gain, pooling.difference, pooling.at_edge) == ("same rate", "base", True)
+    assert conv.own != conv.common
+
+
+def test_a_row_at_another_rate_without_runs_is_not_called_the_same_rate(full_folder):
+    shutil.rmtree(full_folder / "tuned" / "conv")
+    study = load_study(full_folder)
+    rows = {row.title: row for row in tuned_rows(study, summarize(study))}
+    assert rows["Depthwise convolution"].gain == "\N{EN DASH}"
+
+
+def test_a_study_that_was_not_tuned_has_no_such_table(study_folder):
+    study = load_study(study_folder)
+    assert tuned_rows(study, summarize(study)) == []
+
+
+def test_the_page_shows_all_of_it(full_folder):
+    text = write_page(full_folder).read_text(encoding="utf-8")
+    for part in (
+        "chart-latency",
+        "chart-memory",
+        "chart-params",
+        "scaling-mixer-time",
+        "Each at its own learning rate",
+    ):
+        assert part in text
+    assert "1000003" in text
+
+
+def test_every_record_behind_the_page_comes_with_it(full_folder):
+    text = write_page(full_folder).read_text(encoding="utf-8")
+    found = re.search(r'id="data-records">(.*?)</script>', text)
+    records = json.loads(found[1])
+    assert set(records["extras"]) == {"scaling", "speed", "tuning"}
+    assert records["extras"]["speed"]["labels"]["batch_size"] == 1
+    assert len(records["tuned"]["runs"]) == 24
+
+
+def test_the_numbers_of_a_mixer_in_a_quote_include_frozen_ones():
+    assert (
+        _params(series("random", frozen=lambda n: n * n))
+        == "0 parameters and 4.10 k to 1.05 M frozen numbers, growing with N"
+    )
+    assert _params(series("attention", params=10)) == "10 parameters"
+
+
+def test_a_busy_machine_is_pointed_out(full_folder):
+    assert "The machine was busy" not in write_page(full_folder).read_text(encoding="utf-8")
+    path = full_folder / "scaling" / "run.json"
+    values = json.loads(path.read_text())
+    values["labels"]["cpu_share"] = 0.5
+    path.write_text(json.dumps(values))
+    assert "scaling (50%)" in write_page(full_folder).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["scaling", "speed", "tuning", "tuned"])
+@pytest.mark.parametrize("content", ["{", '{"kind": "train"}'], ids=["broken", "foreign"])
+def test_a_broken_extra_is_reported_and_the_page_still_opens(full_folder, kind, content):
+    (full_folder / kind / "run.json").write_text(content)
+    study = load_study(full_folder)
+    assert list(study.unreadable) == [f"{kind}/run.json"]
+    assert f"{kind}/run.json" in write_page(full_folder).read_text(encoding="utf-8")
+
+
+def test_a_record_of_another_kind_is_not_taken(full_folder):
+    shutil.copy(full_folder / "speed" / "run.json", full_folder / "scaling" / "run.json")
+    assert "is a 'speed' record" in load_study(full_folder).unreadable["scaling/run.json"]
