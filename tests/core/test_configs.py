@@ -1,6 +1,6 @@
 import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -21,14 +21,14 @@ from metaformer.block.token_mixers import (
     SeparableConvConfig,
     SpatialMLPConfig,
 )
-from metaformer.core.configs import LATER, format_config, from_dict, parse_config, parse_configs, tag_of, to_dict
+from metaformer.core.configs import format_config, from_dict, parse_config, parse_configs, tag_of, to_dict
 from metaformer.core.errors import ConfigError
 from metaformer.models.config import HeadConfig, MetaFormerConfig, PatchEmbeddingConfig, Preprocessing
 from metaformer.models.zoo import ZOO
 
 ODD = st.integers(0, 5).map(lambda n: 2 * n + 1)
 RATES = st.floats(0, 1, exclude_max=True)
-POSITIVE = st.floats(min_value=1e-12, max_value=1e6)
+POSITIVE = st.floats(min_value=1e-12, max_value=1e4)
 
 MIXERS = st.one_of(
     st.builds(IdentityConfig),
@@ -331,31 +331,3 @@ def test_a_registered_class_loads_by_its_name():
 def test_a_name_in_the_table_cannot_be_taken():
     with pytest.raises(ConfigError, match=r"^the token mixer 'pooling' exists already\. Choose another name\.$"):
         TOKEN_MIXERS.add("pooling", OutsideConfig)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Older:
-    size: int = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Newer:
-    size: int = 3
-    norm: str | None = field(default=None, metadata=LATER)
-
-
-def test_a_field_that_came_later_is_left_out_at_its_default():
-    assert to_dict(Newer()) == to_dict(Older()) == {"size": 3}
-    assert from_dict(Newer, to_dict(Older(size=5))) == Newer(size=5)
-
-
-def test_a_field_that_came_later_is_written_where_it_is_set():
-    config = Newer(norm="batch_norm")
-    assert to_dict(config) == {"size": 3, "norm": "batch_norm"}
-    assert from_dict(Newer, to_dict(config)) == config
-
-
-def test_a_patch_embedding_of_the_first_release_says_the_same_today():
-    first = {"kernel_size": 3, "stride": 2, "padding": 1, "pre_norm": None, "post_norm": None}
-    assert to_dict(PatchEmbeddingConfig()) == first
-    assert to_dict(ConvolutionConfig(groups=2)) == {"kernel_size": 3, "groups": 2, "bias": True}

@@ -29,9 +29,9 @@ WRONG = {
     ),
     "no channels": (
         {"dims": (64, 0, 320, 512)},
-        "MetaFormerConfig.dims must be at least 1 each; got (64, 0, 320, 512).",
+        "MetaFormerConfig.dims[1] must be at least 1; got 0.",
     ),
-    "no blocks": ({"depths": (2, 2, 0, 2)}, "MetaFormerConfig.depths must be at least 1 each; got (2, 2, 0, 2)."),
+    "no blocks": ({"depths": (2, 2, 0, 2)}, "MetaFormerConfig.depths[2] must be at least 1; got 0."),
     "drop path of 1": ({"drop_path": 1.0}, "MetaFormerConfig.drop_path must be in [0, 1); got 1.0."),
     "two residuals for four stages": (
         {"residuals": (ResidualConfig(),) * 2},
@@ -39,7 +39,7 @@ WRONG = {
     ),
     "negative classes": (
         {"num_classes": -1},
-        "MetaFormerConfig.num_classes must be at least 0 (no classifier); got -1.",
+        "MetaFormerConfig.num_classes must be at least 0; got -1. 0 leaves the classifier out.",
     ),
     "no image channels": ({"in_chans": 0}, "MetaFormerConfig.in_chans must be at least 1; got 0. RGB has 3."),
     "small image": (
@@ -108,7 +108,7 @@ def test_residuals_may_differ_from_stage_to_stage():
     ("options", "message"),
     [
         ({"dropout": 1.0}, "HeadConfig.dropout must be in [0, 1); got 1.0."),
-        ({"hidden_ratio": 0.0}, "HeadConfig.hidden_ratio must be above 0, or None; got 0.0."),
+        ({"hidden_ratio": 0.0}, "HeadConfig.hidden_ratio must be above 0; got 0.0. None leaves the hidden layer out."),
     ],
     ids=["dropout", "hidden_ratio"],
 )

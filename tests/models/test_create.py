@@ -7,6 +7,7 @@ import torch
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.models.create import create_model
 from metaformer.models.metaformer import MetaFormer
+from metaformer.models.timm_model import TimmModelConfig
 from metaformer.models.weights import save_weights
 from metaformer.models.zoo import ZOO, list_models
 
@@ -119,3 +120,39 @@ def test_missing_weights_are_a_data_error(small, tmp_path):
     message = rf"^no weights at {re.escape(str(tmp_path / 'model.safetensors'))}: there is no such file\.$"
     with pytest.raises(DataError, match=message):
         create_model(small, weights=tmp_path)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"num_classes": "10"},
+            "MetaFormerConfig.num_classes must be a whole number; got '10'. 0 leaves the classifier out.",
+        ),
+        (
+            {"num_classes": 10**9},
+            "MetaFormerConfig.num_classes must be at most 100,000,000; got 1000000000. 0 leaves the",
+        ),
+        ({"image_size": 224.0}, "MetaFormerConfig.image_size[0] must be a whole number; got 224.0."),
+        ({"image_size": "224"}, "MetaFormerConfig.image_size[0] must be a whole number; got '224'."),
+        ({"image_size": (224, 224, 3)}, "MetaFormerConfig.image_size must be a height and a width"),
+        ({"in_chans": 3.0}, "MetaFormerConfig.in_chans must be a whole number; got 3.0. RGB has 3."),
+        ({"drop_path": "0.1"}, "MetaFormerConfig.drop_path must be a number; got '0.1'."),
+        ({"drop_path": float("nan")}, "MetaFormerConfig.drop_path must be a finite number; got nan."),
+        ({"weights": 5}, "weights must be a path, a URL or a hub id (hf://owner/name); got 5."),
+    ],
+    ids=str,
+)
+def test_a_value_of_the_wrong_kind_is_one_line(small, options, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        create_model(small, **options)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("what", [5, None, TimmModelConfig(name="resnet18")], ids=["number", "nothing", "timm"])
+def test_what_is_no_model_is_one_line(what):
+    with pytest.raises(
+        ConfigError, match=r"^a model is a name of the zoo \(see list_models\(\)\) or a MetaFormerConfig; got "
+    ):
+        create_model(what)

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metaformer.block.activation import ACTIVATIONS
-from metaformer.core.errors import ConfigError
+from metaformer.core.checked import check_number, check_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +21,8 @@ class ChannelMLPConfig:
     def __post_init__(self) -> None:
         # Looked up here, so that a misspelt name fails where it is written.
         ACTIVATIONS[self.activation]
-        if self.ratio <= 0:
-            raise ConfigError(f"ChannelMLPConfig.ratio must be above 0; got {self.ratio}. The paper uses 4.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"ChannelMLPConfig.dropout must be in [0, 1); got {self.dropout}.")
+        check_number(self, "ratio", above=0, most=10_000, hint="The paper uses 4.")
+        check_share(self, "dropout")
 
     def build(self, dim: int) -> "ChannelMLP":
         return ChannelMLP(dim, self)

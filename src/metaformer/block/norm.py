@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from metaformer.core.checked import check_number
 from metaformer.core.configs import register_table
 from metaformer.core.registry import Registry
 
@@ -26,6 +27,9 @@ class ModifiedLayerNormConfig:
     eps: float = 1e-5  # added to the variance
     bias: bool = True
 
+    def __post_init__(self) -> None:
+        check_number(self, "eps", least=0)
+
     def build(self, dim: int) -> "ModifiedLayerNorm":
         return ModifiedLayerNorm(dim, self)
 
@@ -37,6 +41,9 @@ class LayerNormConfig:
     eps: float = 1e-5  # added to the variance
     bias: bool = True
 
+    def __post_init__(self) -> None:
+        check_number(self, "eps", least=0)
+
     def build(self, dim: int) -> "LayerNorm":
         return LayerNorm(dim, self)
 
@@ -47,6 +54,10 @@ class BatchNormConfig:
 
     eps: float = 1e-5  # added to the variance
     momentum: float = 0.1  # share of the new batch in the running statistics
+
+    def __post_init__(self) -> None:
+        check_number(self, "eps", least=0)
+        check_number(self, "momentum", least=0, most=1)
 
     def build(self, dim: int) -> nn.BatchNorm2d:
         return nn.BatchNorm2d(dim, eps=self.eps, momentum=self.momentum)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from metaformer.core.checked import MOST, check_number
 from metaformer.core.errors import ConfigError
 from metaformer.ops.drop_path import drop_path
 
@@ -19,6 +20,8 @@ class ResidualConfig:
     res_scale_init: float | None = None  # first value of ResScale, per channel; None: no ResScale
 
     def __post_init__(self) -> None:
+        for name in ("layer_scale_init", "res_scale_init"):
+            check_number(self, name, optional=True, least=-MOST)
         if self.res_scale_init is not None and not self.skip:
             raise ConfigError(
                 "ResidualConfig.res_scale_init scales the input that the residual connection adds, and skip=False "

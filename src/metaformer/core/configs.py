@@ -15,16 +15,12 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
 import cattrs
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
-from cattrs.gen import make_dict_unstructure_fn, override
 
-from metaformer.core.errors import ConfigError, did_you_mean, unknown
+from metaformer.core.errors import ConfigError, did_you_mean, shown, unknown
 from metaformer.core.registry import Registry
 
 C = TypeVar("C")
 
-# Of a field that a config gained after files were written without it: `field(default=1, metadata=LATER)`. It is left
-# out at its default, so that a run, a study or a cache of the time before says the same settings as one of today.
-LATER = {"later": True}
 _named: ContextVar[tuple[type, ...]] = ContextVar("_named", default=())
 
 
@@ -35,7 +31,7 @@ class _WrongTypeError(ConfigError):
 def _strict(kind: type, accepted: tuple[type, ...]) -> Any:
     def structure(value: Any, _: type) -> Any:
         if (isinstance(value, bool) and kind is not bool) or not isinstance(value, accepted):
-            raise _WrongTypeError(f"must be {_a(kind)}; got {value!r}")
+            raise _WrongTypeError(f"must be {_a(kind)}; got {shown(value)}")
         return kind(value)
 
     return structure
@@ -66,18 +62,6 @@ def _structure_plain(value: Any, annotation: Any) -> Any:
 
 
 _CONVERTER.register_structure_hook_func(_is_plain_union, _structure_plain)
-
-
-def _unstructure_without_later(cls: type) -> Any:
-    omitted: dict[str, Any] = {
-        field.name: override(omit_if_default=True) for field in dataclasses.fields(cls) if field.metadata.get("later")
-    }
-    return make_dict_unstructure_fn(cls, _CONVERTER, **omitted)
-
-
-_CONVERTER.register_unstructure_hook_factory(
-    lambda cls: isinstance(cls, type) and dataclasses.is_dataclass(cls), _unstructure_without_later
-)
 
 
 def tag_of(config: object, table: Registry[type]) -> str:
@@ -111,7 +95,7 @@ def register_table(config_type: type, table: Registry[type]) -> None:
         if isinstance(value, str):
             return parse_config(value, table)
         if not isinstance(value, dict) or "type" not in value:
-            raise ConfigError(f"a {table.kind} must be a name or carry a 'type'; got {value!r}")
+            raise ConfigError(f"a {table.kind} must be a name or carry a 'type'; got {shown(value)}")
         options = {key: option for key, option in value.items() if key != "type"}
         return _CONVERTER.structure(options, class_of(value["type"], table))
 
@@ -136,7 +120,7 @@ def from_dict(cls: type[C], values: Any, *, named: Iterable[type] = ()) -> C:
         ConfigError: A field is unknown, missing, of the wrong type, or has a value that its class refuses.
     """
     if not isinstance(values, dict):
-        raise ConfigError(f"{cls.__name__} must be a JSON object of its fields; got {values!r}.")
+        raise ConfigError(f"{cls.__name__} must be a JSON object of its fields; got {shown(values)}.")
     with _allowing(named):
         try:
             return _CONVERTER.structure(values, cls)
@@ -190,7 +174,7 @@ def parse_config(text: str, table: Registry[type]) -> Any:
     """
     configs = parse_configs(text, table)
     if len(configs) != 1:
-        raise ConfigError(f"expected one {table.kind}; got {text!r}")
+        raise ConfigError(f"expected one {table.kind}; got {shown(text)}")
     return configs[0]
 
 
@@ -205,7 +189,7 @@ def parse_configs(text: str, table: Registry[type]) -> tuple[Any, ...]:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(
-            f"cannot read {text!r} as a list of {table.kind}s. Write it as name or name(option=value), "
+            f"cannot read {shown(text)} as a list of {table.kind}s. Write it as name or name(option=value), "
             "with commas between."
         ) from None
 

@@ -34,6 +34,14 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
+def shown(value: object, most: int = 60) -> str:
+    """A value in a message: as Python writes it, but short, whatever it is."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"a number of {int(value.bit_length() * 0.30103) + 1:,} digits"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= most else f"{text[: most - 4]} ..."
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the nearest known name, or nothing if none is near."""
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
@@ -51,7 +59,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """The error for a name that is not in a table: says which is nearest and which exist."""
     names = list(known)
-    return ConfigError(f"unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.")
+    return ConfigError(f"unknown {kind} {shown(name)}.{did_you_mean(name, names)} Known: {', '.join(names)}.")
 
 
 class StoppedError(RuntimeError):

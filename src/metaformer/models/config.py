@@ -10,7 +10,7 @@ from metaformer.block.norm import ModifiedLayerNormConfig, NormConfig
 from metaformer.block.residual import ResidualConfig
 from metaformer.block.site import Grid
 from metaformer.block.token_mixers import TokenMixerConfig
-from metaformer.core.configs import LATER
+from metaformer.core.checked import MOST, check_number, check_share
 from metaformer.core.errors import ConfigError
 
 
@@ -26,17 +26,16 @@ class PatchEmbeddingConfig:
     stride: int = 2
     padding: int = 1
     pre_norm: NormConfig | None = None  # before the convolution
-    max_pool: int = field(default=1, metadata=LATER)  # side of windows that become their maximum; 1: none
+    max_pool: int = 1  # side of windows that become their maximum; 1: none
     post_norm: NormConfig | None = None  # after both
-    activation: str | None = field(default=None, metadata=LATER)  # after all, a name in ACTIVATIONS; None: none
+    activation: str | None = None  # after all, a name in ACTIVATIONS; None: none
 
     def __post_init__(self) -> None:
         # Looked up here, so that a misspelt name fails where it is written.
         if self.activation is not None:
             ACTIVATIONS[self.activation]
         for name, least in (("kernel_size", 1), ("stride", 1), ("max_pool", 1), ("padding", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"PatchEmbeddingConfig.{name} must be at least {least}; got {getattr(self, name)}.")
+            check_number(self, name, whole=True, least=least, most=10_000)
 
     @property
     def reduction(self) -> int:
@@ -49,6 +48,8 @@ class PatchEmbeddingConfig:
         return height // self.max_pool, width // self.max_pool
 
 
+LARGEST_SIDE = 16_384  # pixels; the features of a larger image fit into no memory
+MOST_BLOCKS = 1000  # in a stage
 STEM = PatchEmbeddingConfig(kernel_size=7, stride=4, padding=2)
 DOWNSAMPLING = PatchEmbeddingConfig(kernel_size=3, stride=2, padding=1)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -66,10 +67,11 @@ class HeadConfig:
     dropout: float = 0.0  # before the last linear layer
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"HeadConfig.dropout must be in [0, 1); got {self.dropout}.")
-        if self.hidden_ratio is not None and self.hidden_ratio <= 0:
-            raise ConfigError(f"HeadConfig.hidden_ratio must be above 0, or None; got {self.hidden_ratio}.")
+        check_share(self, "dropout")
+        check_number(
+            self, "hidden_ratio", optional=True, above=0, most=10_000, hint="None leaves the hidden layer out."
+        )
+        check_number(self, "hidden_norm_eps", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,17 @@ class Preprocessing:
     interpolation: str = "bicubic"
     mean: tuple[float, ...] = IMAGENET_MEAN  # per channel, of pixels in [0, 1]
     std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        # A crop of a hundredth would have images resized to a hundred times the model's side.
+        check_number(self, "crop_fraction", least=0.1, most=1)
+        check_number(self, "mean", many=True, least=-MOST)
+        check_number(self, "std", many=True, above=0)
+        if not len(self.mean) == len(self.std) > 0:
+            raise ConfigError(
+                "Preprocessing.mean and std must have one value a channel; "
+                f"got {len(self.mean)} and {len(self.std)} values."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +116,12 @@ class MetaFormerConfig:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
     def __post_init__(self) -> None:
+        check_number(self, "image_size", whole=True, many=True, most=LARGEST_SIDE)
         self._check_stages()
-        if not 0 <= self.drop_path < 1:
-            raise ConfigError(f"MetaFormerConfig.drop_path must be in [0, 1); got {self.drop_path}.")
-        if self.num_classes < 0:
-            raise ConfigError(
-                f"MetaFormerConfig.num_classes must be at least 0 (no classifier); got {self.num_classes}."
-            )
-        if self.in_chans < 1:
-            raise ConfigError(f"MetaFormerConfig.in_chans must be at least 1; got {self.in_chans}. RGB has 3.")
+        check_share(self, "drop_path")
+        check_number(self, "init_std", optional=True, above=0)
+        check_number(self, "num_classes", whole=True, least=0, most=10**8, hint="0 leaves the classifier out.")
+        check_number(self, "in_chans", whole=True, least=1, most=10**6, hint="RGB has 3.")
         if len(self.image_size) != 2 or min(self.image_size) < self.total_stride:
             raise ConfigError(
                 f"MetaFormerConfig.image_size must be a height and a width of at least {self.total_stride} pixels, "
@@ -119,6 +129,9 @@ class MetaFormerConfig:
             )
 
     def _check_stages(self) -> None:
+        check_number(self, "dims", whole=True, many=True, least=1, most=10**6)
+        check_number(self, "depths", whole=True, many=True, least=1, most=MOST_BLOCKS)
+        check_number(self, "position_embedding_stages", whole=True, many=True, least=0)
         if not self.dims:
             raise ConfigError("MetaFormerConfig.dims must name at least one stage; got ().")
         for name in ("depths", "token_mixers", "patch_embeddings"):
@@ -132,9 +145,6 @@ class MetaFormerConfig:
                 f"MetaFormerConfig.residuals must have one entry for all stages or one a stage: {len(self.dims)}; "
                 f"got {len(self.residuals)}."
             )
-        for name in ("dims", "depths"):
-            if min(getattr(self, name)) < 1:
-                raise ConfigError(f"MetaFormerConfig.{name} must be at least 1 each; got {getattr(self, name)}.")
         if any(stage not in range(len(self.dims)) for stage in self.position_embedding_stages):
             raise ConfigError(
                 f"MetaFormerConfig.position_embedding_stages must be in 0..{len(self.dims) - 1}; "

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from metaformer.block.site import Grid
+from metaformer.core.errors import ConfigError, shown
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.layouts import recognise
 from metaformer.models.load_weights import load_weights
@@ -41,16 +42,27 @@ def create_model(
         DataError: The weights cannot be read.
     """
     config = ZOO[name_or_config] if isinstance(name_or_config, str) else name_or_config
+    _check_kinds(config, weights)
     stored = read_weights(weights, like=config) if isinstance(weights, str | Path) else weights
     changes: dict[str, Any] = _facts_of(stored, config) if stored else {}
     asked = {"num_classes": num_classes, "in_chans": in_chans, "drop_path": drop_path}
     changes |= {key: value for key, value in asked.items() if value is not None}
     if image_size is not None:
-        changes["image_size"] = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        changes["image_size"] = tuple(image_size) if isinstance(image_size, list | tuple) else (image_size,) * 2
     model = MetaFormer(replace(config, **changes))
     if stored:
         load_weights(model, stored)
     return model
+
+
+def _check_kinds(config: object, weights: object) -> None:
+    if not isinstance(config, MetaFormerConfig):
+        raise ConfigError(
+            f"a model is a name of the zoo (see list_models()) or a MetaFormerConfig; got {shown(config)}."
+            + (" A model of timm: build_model(config)." if type(config).__name__ == "TimmModelConfig" else "")
+        )
+    if weights is not None and not isinstance(weights, str | Path | Weights):
+        raise ConfigError(f"weights must be a path, a URL or a hub id (hf://owner/name); got {shown(weights)}.")
 
 
 def _facts_of(weights: Weights, config: MetaFormerConfig) -> dict[str, Any]:

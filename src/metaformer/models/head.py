@@ -23,7 +23,7 @@ class Head(nn.Module):
         self.hidden: nn.Module = nn.Identity()
         self.hidden_dim = dim
         if config.hidden_ratio is not None:
-            self.hidden_dim = int(dim * config.hidden_ratio)
+            self.hidden_dim = max(1, int(dim * config.hidden_ratio))
             self.hidden = HiddenLayer(dim, self.hidden_dim, config.hidden_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
         self.fc: nn.Module = _classifier(self.hidden_dim, num_classes)

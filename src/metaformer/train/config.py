@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from metaformer.core.configs import LATER
 from metaformer.core.errors import ConfigError, unknown
 from metaformer.data.preparation import Preparation
 from metaformer.models.timm_model import ModelConfig
@@ -34,7 +33,7 @@ class TrainConfig:
     layer_decay: float | None = None  # the rate of each layer, as a share of the next one's; None: one rate for all
     trainable: str = "all"  # all, or head: the rest keeps its weights
     # The patch embedding starts with the directions in which patches of training images vary most.
-    whitening: bool = field(default=False, metadata=LATER)
+    whitening: bool = False
     label_smoothing: float = 0.1
     mixing: MixingConfig = field(default_factory=MixingConfig)
     clip_grad_norm: float | None = None  # largest norm of the gradient; None: as it is
@@ -117,7 +116,7 @@ class Execution:
     compile: bool = False  # torch.compile: minutes at the start, faster steps
     fast: bool = False  # fused operators in the blocks, where the modified layer norm and pooling or an MLP allow it
     # With fast, on a CPU: keep the hidden tensors of the MLPs for the backward pass; else compute them again.
-    keep_hidden: bool = field(default=True, metadata=LATER)
+    keep_hidden: bool = True
     grad_checkpointing: bool = False  # compute activations twice instead of keeping them
     num_workers: int = 0  # processes that read images, for data that do not fit into memory
     checkpoint_minutes: float = 5.0  # at least so often, besides after every epoch

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metaformer.block.site import Site, nearest_divisor
+from metaformer.core.checked import check_number, check_share
 from metaformer.core.errors import ConfigError
 
 
@@ -24,11 +25,9 @@ class AttentionConfig:
     proj_dropout: float = 0.0  # on the output
 
     def __post_init__(self) -> None:
-        if self.head_dim < 1:
-            raise ConfigError(f"AttentionConfig.head_dim must be at least 1; got {self.head_dim}. The paper uses 32.")
+        check_number(self, "head_dim", whole=True, least=1, hint="The paper uses 32.")
         for name in ("attention_dropout", "proj_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"AttentionConfig.{name} must be in [0, 1); got {getattr(self, name)}.")
+            check_share(self, name)
 
     def build(self, site: Site) -> "Attention":
         return Attention(site, self)

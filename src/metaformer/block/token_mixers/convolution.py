@@ -1,14 +1,14 @@
 """Convolution over tokens and channels at once."""
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import nn
 
 from metaformer.block.activation import ACTIVATIONS
 from metaformer.block.norm import NormConfig
 from metaformer.block.site import Site, nearest_divisor
-from metaformer.core.configs import LATER
+from metaformer.core.checked import check_number, check_window
 from metaformer.core.errors import ConfigError
 
 
@@ -26,20 +26,15 @@ class ConvolutionConfig:
     kernel_size: int = 3  # side of the window, in tokens
     groups: int = 1  # parts of the channels that do not see each other
     bias: bool = True
-    norm: NormConfig | None = field(default=None, metadata=LATER)  # behind the convolution; None: no norm
-    activation: str | None = field(default=None, metadata=LATER)  # behind both, a name in ACTIVATIONS; None: none
+    norm: NormConfig | None = None  # behind the convolution; None: no norm
+    activation: str | None = None  # behind both, a name in ACTIVATIONS; None: none
 
     def __post_init__(self) -> None:
         # Looked up here, so that a misspelt name fails where it is written.
         if self.activation is not None:
             ACTIVATIONS[self.activation]
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ConfigError(
-                f"ConvolutionConfig.kernel_size must be odd and positive, so that the output keeps the grid; "
-                f"got {self.kernel_size}. Try {max(1, self.kernel_size + 1 - self.kernel_size % 2)}."
-            )
-        if self.groups < 1:
-            raise ConfigError(f"ConvolutionConfig.groups must be at least 1; got {self.groups}.")
+        check_window(self, "kernel_size")
+        check_number(self, "groups", whole=True, least=1)
 
     def build(self, site: Site) -> nn.Module:
         if site.dim % self.groups:

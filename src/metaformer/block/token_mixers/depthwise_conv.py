@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from metaformer.block.site import Site
-from metaformer.core.errors import ConfigError
+from metaformer.core.checked import check_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +20,7 @@ class DepthwiseConvConfig:
     bias: bool = True
 
     def __post_init__(self) -> None:
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ConfigError(
-                f"DepthwiseConvConfig.kernel_size must be odd and positive, so that the output keeps the grid; "
-                f"got {self.kernel_size}. Try {max(1, self.kernel_size + 1 - self.kernel_size % 2)}."
-            )
+        check_window(self, "kernel_size")
 
     def build(self, site: Site) -> nn.Conv2d:
         return nn.Conv2d(

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metaformer.block.site import Site
-from metaformer.core.errors import ConfigError
+from metaformer.core.checked import check_window
 from metaformer.ops.pool_mix import pool_mix
 
 
@@ -17,11 +17,7 @@ class PoolingConfig:
     pool_size: int = 3  # side of the window, in tokens
 
     def __post_init__(self) -> None:
-        if self.pool_size < 1 or self.pool_size % 2 == 0:
-            raise ConfigError(
-                f"PoolingConfig.pool_size must be odd and positive, so that the output keeps the grid; "
-                f"got {self.pool_size}. Try {max(1, self.pool_size + 1 - self.pool_size % 2)}."
-            )
+        check_window(self, "pool_size")
 
     def build(self, site: Site) -> "Pooling":
         return Pooling(self)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from metaformer.block.activation import ACTIVATIONS
 from metaformer.block.site import Site
-from metaformer.core.errors import ConfigError
+from metaformer.core.checked import check_number, check_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +22,8 @@ class SeparableConvConfig:
     def __post_init__(self) -> None:
         # Looked up here, so that a misspelt name fails where it is written.
         ACTIVATIONS[self.activation]
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ConfigError(
-                f"SeparableConvConfig.kernel_size must be odd and positive, so that the output keeps the grid; "
-                f"got {self.kernel_size}. Try {max(1, self.kernel_size + 1 - self.kernel_size % 2)}."
-            )
-        if self.expansion <= 0:
-            raise ConfigError(f"SeparableConvConfig.expansion must be above 0; got {self.expansion}. The paper uses 2.")
+        check_window(self, "kernel_size")
+        check_number(self, "expansion", above=0, most=10_000, hint="The paper uses 2.")
 
     def build(self, site: Site) -> "SeparableConv":
         return SeparableConv(site.dim, self)
@@ -42,7 +37,7 @@ class SeparableConv(nn.Module):
 
     def __init__(self, dim: int, config: SeparableConvConfig) -> None:
         super().__init__()
-        hidden, kernel = int(dim * config.expansion), config.kernel_size
+        hidden, kernel = max(1, int(dim * config.expansion)), config.kernel_size
         self.pwconv1 = nn.Conv2d(dim, hidden, 1, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation]()
         self.dwconv = nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden, bias=config.bias)

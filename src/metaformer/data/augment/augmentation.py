@@ -1,8 +1,7 @@
 """How training images are varied, as a config."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from metaformer.core.configs import LATER
 from metaformer.core.errors import ConfigError, unknown
 from metaformer.core.seeding import key_seed
 
@@ -25,7 +24,7 @@ class AugmentationConfig:
     shift_px: int = 4  # how far a shift moves at most, each way; the border is filled by reflection
     flip: float = 0.5  # probability of a horizontal flip
     # Each image is flipped in every other epoch, half of them in the first, instead of by chance.
-    alternating_flip: bool = field(default=False, metadata=LATER)
+    alternating_flip: bool = False
     color_jitter: float = 0.4  # left out where auto_augment is given, as in timm
     auto_augment: str | None = None  # in timm's words, as rand-m9-mstd0.5-inc1
     interpolation: str = "random"  # of a resized crop: random (bilinear or bicubic), bilinear or bicubic
