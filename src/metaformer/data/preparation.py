@@ -11,11 +11,11 @@ class Preparation:
     """What a data source of photographs needs to know of the model and the recipe; generated data ignore it."""
 
     image_size: tuple[int, int] | None = None  # height and width, in pixels; None: the images' own, if all agree
-    in_chans: int = 3
+    in_chans: int = 3  # channels: 1 or 3
     mean: tuple[float, ...] | None = None  # per channel, of pixels in [0, 1]; None: of the training images
-    std: tuple[float, ...] | None = None
-    crop_fraction: float = 1.0  # in evaluation
-    interpolation: str = "bicubic"  # in evaluation
+    std: tuple[float, ...] | None = None  # per channel; given together with mean
+    crop_fraction: float = 1.0  # of the resized image's side that the centre crop of an evaluation keeps
+    interpolation: str = "bicubic"  # of the resizing in evaluation
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     validation_fraction: float = 0.1  # of the training images, held out where the source has no validation split
     max_train_images: int | None = None  # so many of the training images, every class with its share; None: all

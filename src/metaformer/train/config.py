@@ -18,7 +18,7 @@ LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
 class TrainConfig:
     """One training recipe: timm's optimizers and schedules, mixing, averaging."""
 
-    epochs: int = 20
+    epochs: int = 20  # how often every training image is seen
     batch_size: int = 64  # images a step, over all processes
     optimizer: str = "adamw"  # a name that timm knows
     lr: float = 1e-3  # at the end of the warm-up
@@ -32,9 +32,10 @@ class TrainConfig:
     momentum: float = 0.9  # of optimizers that have one; AdamW and LAMB keep their betas
     layer_decay: float | None = None  # the rate of each layer, as a share of the next one's; None: one rate for all
     trainable: str = "all"  # all, or head: the rest keeps its weights
-    # The patch embedding starts with the directions in which patches of training images vary most.
     whitening: bool = False
-    label_smoothing: float = 0.1
+    """The patch embedding starts with the directions in which patches of training images vary most."""
+
+    label_smoothing: float = 0.1  # share of each label that is spread over all classes
     mixing: MixingConfig = field(default_factory=MixingConfig)
     clip_grad_norm: float | None = None  # largest norm of the gradient; None: as it is
     ema_decay: float | None = None  # average the weights over steps, evaluate and keep the average; None: do not

@@ -127,5 +127,5 @@ def another_size(name: str, size: tuple[int, int], expected: tuple[int, int]) ->
     """The error for images that differ in size where nobody said which they should have; sizes are height and width."""
     return ConfigError(
         f"the images differ in size: the first has {expected[1]}x{expected[0]} pixels, {name} has {size[1]}x{size[0]}. "
-        "Say one size for all, as --image-size 224."
+        "Say one size for all, as --preparation.image-size 224 224."
     )

@@ -44,7 +44,8 @@ def choose_storage(splits: ImageSplits, preparation: Preparation, *, name: str) 
     in_memory = fits and is_small and not by_image
     if not given and not fits:
         raise ConfigError(
-            f"{name} is too large to find out whether its images all have one size. Say it, as --image-size 224."
+            f"{name} is too large to find out whether its images all have one size. "
+            "Say it, as --preparation.image-size 224 224."
         )
     # Decoding tells as well, where it is done at once.
     if fits and not in_memory and not (given and by_image):
