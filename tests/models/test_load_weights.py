@@ -157,10 +157,7 @@ def test_a_missing_tensor_is_refused(small, file):
     state = MetaFormer(small).state_dict()
     del state["norm.weight"]
     save_file(state, file)
-    message = (
-        f"the weights of {file} do not fit the model: missing norm.weight. "
-        "Create the model that they come from, or pass strict=False to load what fits."
-    )
+    message = f"the weights of {file} do not fit the model: missing norm.weight. Create the model that they come from."
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         load_weights(MetaFormer(small), file)
 
@@ -185,17 +182,29 @@ def test_a_new_classifier_takes_weights_that_have_none(small, file):
     assert report.missing == ["head.fc.weight", "head.fc.bias"]
 
 
-def test_a_classifier_that_should_be_there_is_refused(small, file):
+def test_a_backbone_without_a_classifier_is_fine_and_reported(small, file):
     state = {name: tensor for name, tensor in MetaFormer(small).state_dict().items() if "head" not in name}
     save_file(state, file)
-    with pytest.raises(ConfigError, match=r"missing head\.fc\.weight, missing head\.fc\.bias\."):
+    report = load_weights(MetaFormer(small), file)
+    assert report.missing == ["head.fc.weight", "head.fc.bias"]
+    assert report.notes == ["no classifier in the file; the model has its own, untrained"]
+    assert create_model(small, weights=file).num_classes == 0
+    assert create_model(small, weights=file, num_classes=3).num_classes == 3
+
+
+def test_half_a_classifier_is_refused(small, file):
+    state = MetaFormer(small).state_dict()
+    del state["head.fc.bias"]
+    save_file(state, file)
+    with pytest.raises(ConfigError, match=r"missing head\.fc\.bias\."):
         load_weights(MetaFormer(small), file)
 
 
 def test_many_mistakes_are_counted(small, file):
     state = MetaFormer(small).state_dict()
     save_file({"norm.weight": state["norm.weight"], FIRST: state[FIRST], "extra": torch.ones(1)}, file)
-    num_more = len(state) - 2 + 1 - 3
+    # A head that is not there at all is the model's own.
+    num_more = len(state) - 2 + 1 - 3 - 3
     with pytest.raises(ConfigError, match=rf"missing [\w.]+, missing [\w.]+, missing [\w.]+ and {num_more} more\."):
         load_weights(MetaFormer(small), file)
 

@@ -11,7 +11,7 @@ from metaformer.models.config import MetaFormerConfig
 from metaformer.models.export import export_weights
 from metaformer.models.identify import identify
 from metaformer.models.layouts import Layout, recognise
-from metaformer.models.load_weights import load_weights
+from metaformer.models.load_weights import load_weights, num_classes_of
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights import Weights, read_weights
 from metaformer.models.zoo import ZOO
@@ -57,5 +57,4 @@ def convert(
 def _fitted(config: MetaFormerConfig, weights: Weights, layout: Layout) -> MetaFormerConfig:
     """The config with the head that the weights had where they come from, and as many classes."""
     config = replace(config, head=layout.head(config.head))
-    classifier = weights.state.get(layout.key("head.fc.weight", config) or "")
-    return replace(config, num_classes=0 if classifier is None else classifier.shape[0])
+    return replace(config, num_classes=num_classes_of(weights, layout, config))

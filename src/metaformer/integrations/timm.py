@@ -25,7 +25,7 @@ from metaformer.models.layouts import LAYOUTS, recognise
 from metaformer.models.load_weights import CLASSIFIER, FIRST_CONV, load_weights, tied_modules
 from metaformer.models.metaformer import MetaFormer, describe_for_timm
 from metaformer.models.weights import Weights
-from metaformer.models.weights.pickled import unwrap
+from metaformer.models.weights.wrapped import unwrap
 from metaformer.models.zoo import ZOO
 
 PREFIX = "mf_"
@@ -109,7 +109,7 @@ def checkpoint_filter_fn(state: dict[str, Any], model: MetaFormer) -> dict[str, 
     facts = model.pretrained_cfg
     source = next((str(facts[key]) for key in ("file", "hf_hub_id", "url") if facts.get(key)), "the state dict")
     # From a URL timm hands over what it read: the weights may lie inside.
-    state, _ = unwrap(state, Path(source))
+    state, _, _ = unwrap(state, Path(source))
     layout = recognise(state, source)
     _take_head(model, layout.name)
     load_weights(model, Weights(source=source, state=state, config=_config_of_source(model)))

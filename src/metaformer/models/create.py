@@ -1,5 +1,6 @@
 """A model from a name or a config."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,13 @@ from metaformer.block.site import Grid
 from metaformer.core.errors import ConfigError, shown
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.layouts import recognise
-from metaformer.models.load_weights import load_weights
+from metaformer.models.load_weights import load_weights, num_classes_of, other_function
 from metaformer.models.metaformer import MetaFormer
+from metaformer.models.same_function import differences
 from metaformer.models.weights import Weights, read_weights
 from metaformer.models.zoo import ZOO
+
+log = logging.getLogger("metaformer.models")
 
 
 def create_model(
@@ -45,13 +49,17 @@ def create_model(
     _check_kinds(config, weights)
     stored = read_weights(weights, like=config) if isinstance(weights, str | Path) else weights
     changes: dict[str, Any] = _facts_of(stored, config) if stored else {}
+    if stored and stored.config and (other := differences(stored.config, replace(config, **changes))):
+        # Before anything is built: the image size of one model may be too large for another.
+        raise other_function(stored, other)
     asked = {"num_classes": num_classes, "in_chans": in_chans, "drop_path": drop_path}
     changes |= {key: value for key, value in asked.items() if value is not None}
     if image_size is not None:
         changes["image_size"] = tuple(image_size) if isinstance(image_size, list | tuple) else (image_size,) * 2
     model = MetaFormer(replace(config, **changes))
     if stored:
-        load_weights(model, stored)
+        for doubt in load_weights(model, stored).doubts:
+            log.warning("weights of %s: %s.", stored.source, doubt)
     return model
 
 
@@ -73,5 +81,4 @@ def _facts_of(weights: Weights, config: MetaFormerConfig) -> dict[str, Any]:
     layout = recognise(weights.state, weights.source)
     # The same weights are another function in a repository whose head differs: the model follows the weights' origin.
     facts: dict[str, Any] = {"head": layout.head(config.head)}
-    classifier = weights.state.get(layout.key("head.fc.weight", config) or "")
-    return facts if classifier is None else facts | {"num_classes": classifier.shape[0]}
+    return facts | {"num_classes": num_classes_of(weights, layout, config)}

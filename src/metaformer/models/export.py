@@ -41,8 +41,9 @@ def export_weights(
     if layout.name == "metaformer" and not pickled:
         save_weights(model, path, class_names=class_names)
     elif pickled:
-        with atomic_path(path) as temporary:
-            torch.save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in theirs.items()}, temporary)
+        # Into an open file: by a path, the archive would hold the temporary name, and differ every time.
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            torch.save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in theirs.items()}, file)
     else:
         write_tensors(theirs, path, {"format": "pt"})
     if layout.head(model.config.head) == model.config.head:

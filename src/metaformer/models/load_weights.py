@@ -12,7 +12,9 @@ from metaformer.core.errors import ConfigError
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.layouts import Layout, recognise
 from metaformer.models.metaformer import MetaFormer
+from metaformer.models.same_function import differences
 from metaformer.models.weights import Weights, read_weights
+from metaformer.models.weights.tensors import describe_shape
 
 CLASSIFIER = "head.fc."
 FIRST_CONV = "stages.0.patch_embed.conv.weight"
@@ -29,6 +31,7 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)  # in the model, not in the file: still at their first values
     unexpected: list[str] = field(default_factory=list)  # in the file, not in the model; by the file's names
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)  # what the caller may not expect
 
     def __str__(self) -> str:
         rows = [
@@ -39,6 +42,7 @@ class LoadReport:
             *(("missing", name) for name in self.missing),
             *(("unexpected", name) for name in self.unexpected),
             *(("note", note) for note in self.notes),
+            *(("WARNING", doubt) for doubt in self.doubts),
         ]
         width = max(len(row[0]) for row in rows)
         return "\n".join(f"{what:{width}}  {text}" for what, text in rows)
@@ -48,28 +52,46 @@ def load_weights(model: MetaFormer, source: str | Path | Weights, *, strict: boo
     """Loads weights into a model: ours, or those of any layout in LAYOUTS, recognised by their keys.
 
     Weights tied to a grid are resized to the model's; a first convolution for other channels is adapted. A classifier
-    for another number of classes is left out: it is reported as missing, and the model keeps its own.
+    for another number of classes is left out, and a backbone may come without its head: both are reported as missing,
+    and the model keeps its own. Where a file says which model it is of, what has no weights is compared too: the
+    window of a pooling, an activation, a skip connection.
 
     Args:
         model: Changed in place, and only if nothing is wrong.
         source: A file, run folder, URL or hub id, or weights already read.
-        strict: Refuse tensors that are missing or unexpected, a replaced classifier apart.
+        strict: Refuse tensors that are missing or unexpected, a head of the model's own apart, and weights of a model
+            that computes something else; else these are reported.
 
     Raises:
         DataError: The file cannot be read.
         ConfigError: The weights do not fit the model.
     """
     weights = source if isinstance(source, Weights) else read_weights(source, like=model.config)
+    doubts = [*weights.doubts]
+    if weights.config and (other := differences(weights.config, model.config)):
+        if strict:
+            raise other_function(weights, other)
+        doubts.append(f"the weights are of a model that computes something else: {'; '.join(other)}")
     layout = recognise(weights.state, weights.source)
     target = model.state_dict()
     names = layout.keys(list(target), model.config)
     state = {ours: weights.state[theirs] for ours, theirs in names.items() if theirs in weights.state}
     used = {names[ours] for ours in state}
-    notes = [*weights.notes, *_head_note(model.config, layout)]
+    notes = [*weights.notes]
+    doubts += _head_doubt(model.config, layout)
+    _refuse_other_numbers(weights.source, state, target)
     resized = _adapt_shapes(state, target) | _resize_tied(model, state, weights.config)
     classifier = [name for name in target if name.startswith(CLASSIFIER)]
     replaced = [name for name in classifier if name in state and state[name].shape != target[name].shape]
-    made_anew = classifier if weights.config and not weights.config.num_classes else replaced
+    excused = set(replaced)
+    if not any(name in state for name in classifier):
+        # A backbone may end before its last norm, before a hidden layer, or before the classifier.
+        excused = {name for name in target if name.startswith(("norm.", "head.")) and name not in state}
+        untrained = [name for name in excused if name not in classifier]
+        if untrained:
+            doubts.append(f"not in the file and untrained: {', '.join(sorted(untrained))}")
+        if classifier:
+            notes.append("no classifier in the file; the model has its own, untrained")
     if replaced:
         notes.append(f"classifier of {len(state[replaced[0]])} classes left out; the model has its own, untrained")
     for name in replaced:
@@ -82,12 +104,32 @@ def load_weights(model: MetaFormer, source: str | Path | Weights, *, strict: boo
         missing=[name for name in target if name not in state],
         unexpected=[name for name in weights.state if name not in used],
         notes=notes,
+        doubts=doubts,
     )
     # A model without a classifier has no use for the file's.
     theirs = {layout.key(f"{CLASSIFIER}{part}", model.config) for part in ("weight", "bias")}
-    _refuse_mismatch(report, state, target, {*made_anew, *(theirs if not classifier else ())}, strict)
+    _refuse_mismatch(report, state, target, {*excused, *(theirs if not classifier else ())}, strict)
+    report.doubts.extend(_not_finite(weights.source, state, target))
     model.load_state_dict(state, strict=False)
     return report
+
+
+def num_classes_of(weights: Weights, layout: Layout, config: MetaFormerConfig) -> int:
+    """How many classes the weights' classifier has; 0 where there is none.
+
+    Raises:
+        ConfigError: It is no matrix.
+    """
+    name = layout.key(f"{CLASSIFIER}weight", config) or ""
+    classifier = weights.state.get(name)
+    if classifier is None:
+        return 0
+    if len(_without_ones(classifier)) > 2 or classifier.ndim < 2:
+        raise ConfigError(
+            f"the weights of {weights.source} do not fit the model: the classifier {name} is "
+            f"{describe_shape(classifier)}, and should be classes x channels."
+        )
+    return classifier.shape[0]
 
 
 def _refuse_mismatch(
@@ -96,20 +138,54 @@ def _refuse_mismatch(
     for name in (*report.matched, *report.resized):
         if state[name].shape != target[name].shape:
             raise ConfigError(
-                f"the weights of {report.source} do not fit the model: {name} is {_shape(state[name])} there and "
-                f"{_shape(target[name])} here. Create the model that they come from."
+                f"the weights of {report.source} do not fit the model: {name} is {describe_shape(state[name])} there "
+                f"and {describe_shape(target[name])} here. Create the model that they come from."
             )
     wrong = [f"missing {name}" for name in report.missing if name not in excused]
     wrong += [f"unexpected {name}" for name in report.unexpected if name not in excused]
     if strict and wrong:
         shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         raise ConfigError(
-            f"the weights of {report.source} do not fit the model: {shown}. "
-            "Create the model that they come from, or pass strict=False to load what fits."
+            f"the weights of {report.source} do not fit the model: {shown}. Create the model that they come from."
         )
 
 
-def _head_note(config: MetaFormerConfig, layout: Layout) -> list[str]:
+def other_function(weights: Weights, other: list[str]) -> ConfigError:
+    """The error for weights of a model that differs in parts without weights."""
+    shown = "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")
+    return ConfigError(
+        f"the weights of {weights.source} are of a model that computes something else: {shown}. "
+        "Create the model that they come from."
+    )
+
+
+def _refuse_other_numbers(source: str, state: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    """Whole numbers where the model has real ones are weights that somebody quantised, without their scale."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() != target[name].is_floating_point():
+            kinds = [str(one.dtype).removeprefix("torch.") for one in (tensor, target[name])]
+            raise ConfigError(
+                f"the weights of {source} do not fit the model: {name} is of {kinds[0]} there and of {kinds[1]} here. "
+                "Save them as real numbers."
+            )
+
+
+def _not_finite(source: str, state: dict[str, Tensor], target: dict[str, Tensor]) -> list[str]:
+    """Says which tensors hold NaN or infinity, and refuses numbers that the model's precision turns into infinity."""
+    broken = []
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.to(target[name].dtype).isfinite().all():
+            if tensor.isfinite().all():
+                raise ConfigError(
+                    f"the weights of {source} do not fit the model: {name} has numbers that are infinite in "
+                    f"{str(target[name].dtype).removeprefix('torch.')}."
+                )
+            broken.append(name)
+    more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+    return [f"NaN or infinity in {broken[0]}{more}: the model's scores will be that too"] if broken else []
+
+
+def _head_doubt(config: MetaFormerConfig, layout: Layout) -> list[str]:
     if layout.head(config.head) == config.head:
         return []
     return [
@@ -192,7 +268,3 @@ def _old_grid(own: dict[str, Tensor], stage: int, new_grid: Grid, config: MetaFo
 
 def _grid(grid: Grid) -> str:
     return f"{grid[0]}x{grid[1]}"
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(str(side) for side in tensor.shape) or "a scalar"

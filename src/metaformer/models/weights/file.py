@@ -4,17 +4,19 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from metaformer.core.atomic_write import atomic_path
 from metaformer.core.configs import from_dict, to_dict
-from metaformer.core.errors import ConfigError, DataError
+from metaformer.core.errors import DataError, one_line
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.metaformer import MetaFormer
+from metaformer.models.weights.config_fits import require_fit
 from metaformer.models.weights.download import fetch
-from metaformer.models.weights.pickled import read_pickled_weights, unwrap
+from metaformer.models.weights.pickled import read_pickled
+from metaformer.models.weights.wrapped import unwrap
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_KEY = "metaformer_config"
@@ -30,6 +32,7 @@ class Weights:
     config: MetaFormerConfig | None = None  # of the model that the weights come from, where the file says so
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # on how they were wrapped
+    doubts: tuple[str, ...] = ()  # what the caller may not expect: which of several was taken
 
 
 def save_weights(model: MetaFormer, path: Path, *, class_names: tuple[str, ...] = ()) -> None:
@@ -44,6 +47,19 @@ def write_tensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str]
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     with atomic_path(path) as temporary:
         save_file(plain, temporary, metadata=metadata)
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Puts the metadata in order, in place: the library writes it in another one every time."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length, "the same header is longer in another order"
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def read_weights(source: str | Path, *, like: MetaFormerConfig | None = None) -> Weights:
@@ -61,10 +77,10 @@ def read_weights(source: str | Path, *, like: MetaFormerConfig | None = None) ->
         path = path / WEIGHTS_FILE
     if not path.is_file():
         raise DataError(f"no weights at {path}: there is no such file.")
-    if not _is_safetensors(path):
-        state, notes = read_pickled_weights(path)
-        return Weights(source=str(source), state=state, notes=tuple(notes))
-    return _read_safetensors(path, str(source), like)
+    if _is_safetensors(path):
+        return _read_safetensors(path, str(source), like)
+    state, notes, doubts = unwrap(read_pickled(path), path)
+    return Weights(source=str(source), state=state, notes=tuple(notes), doubts=tuple(doubts))
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -82,14 +98,20 @@ def _read_safetensors(path: Path, source: str, like: MetaFormerConfig | None) ->
         with safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path} as safetensors: {error}") from None
+    # The library knows more kinds of numbers than PyTorch: TypeError, AttributeError, KeyError, ...
+    except Exception as error:
+        raise DataError(f"cannot read {path} as safetensors: {one_line(error, 200)}") from None
     try:
         stored = json.loads(metadata[CONFIG_KEY]) if CONFIG_KEY in metadata else None
         named = () if like is None else (type(like.norm), *map(type, like.token_mixers))
         config = from_dict(MetaFormerConfig, stored, named=named) if stored is not None else None
         class_names = tuple(str(name) for name in json.loads(metadata.get(CLASSES_KEY, "[]")))
-    except (ConfigError, json.JSONDecodeError, TypeError, RecursionError) as error:
-        raise DataError(f"the config inside {path} cannot be read: {error}") from None
-    state, notes = unwrap(state, path)
-    return Weights(source=source, state=state, config=config, class_names=class_names, notes=tuple(notes))
+    # ValueError: a number of too many digits; AttributeError, TypeError: JSON of another form.
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"the config inside {path} cannot be read: {one_line(error, 300)}") from None
+    state, notes, doubts = unwrap(state, path)
+    if config is not None:
+        require_fit(config, state, path)
+    return Weights(
+        source=source, state=state, config=config, class_names=class_names, notes=tuple(notes), doubts=tuple(doubts)
+    )

@@ -1,74 +1,58 @@
-"""Weights out of foreign pickles, without running what is in them."""
+"""PyTorch's own files: opened without running anything that is in them."""
 
-import argparse
-import pickle
-import re
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from metaformer.core.errors import DataError, first_line
+from metaformer.models.weights.inert import INERT_PICKLE
 
-# Where training scripts put the weights; averaged weights first, as timm reads its own checkpoints.
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-PREFIX = "module."  # of data parallel training
+# PyTorch stores numbers as they are; what unpacks to many times the file is there to fill the memory.
+MOST_UNPACKED = 4
+SAVE_ANEW = "Save it anew where it was made: torch.save(model.state_dict(), FILE)."
 
 
-def read_pickled_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors of a .pth, .pth.tar, .pt or .bin file.
-
-    Returns:
-        The state dict, and notes on how it was wrapped.
+def read_pickled(path: Path) -> Any:
+    """What a .pth, .pth.tar, .pt or .bin file holds: tensors, plain containers, and `Inert` for all else.
 
     Raises:
-        DataError: The file is damaged, or holds more than plain tensors and numbers.
+        DataError: It is damaged, no file of PyTorch, or has something in it that is there to run code.
     """
+    _check_container(path)
     try:
-        # timm's checkpoints carry the arguments of the training script: a plain holder of values.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _refusal(path, str(error)) from None
-    except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        # A damaged file fails in many ways, few of them put in words.
-        reason = first_line(error).split(". ")[0] if isinstance(error, RuntimeError | OSError) else ""
+        with warnings.catch_warnings():
+            # Of old storages: not for whoever opens a file.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", pickle_module=INERT_PICKLE, weights_only=False)
+    except DataError as refusal:
+        raise DataError(f"refused {path}: {refusal}.") from None
+    # A damaged file fails wherever it happens to lead, in few places with words: struct.error, AssertionError, ...
+    except Exception as error:
+        reason = f" ({first_line(error).split('. ')[0]})" if isinstance(error, RuntimeError | OSError) else ""
         raise DataError(
-            f"cannot read {path}: it is neither safetensors nor a whole PyTorch file{f' ({reason})' if reason else ''}."
+            f"cannot read {path}: it is neither safetensors nor a whole PyTorch file{reason}. {SAVE_ANEW}"
         ) from None
-    return unwrap(loaded, path)
 
 
-def _refusal(path: Path, message: str) -> DataError:
-    forbidden = re.search(r"GLOBAL (\S+)", message)
-    if not forbidden:
-        return DataError(f"cannot read {path}: it is neither safetensors nor a whole PyTorch file.")
-    return DataError(
-        f"refused {path}: it holds more than plain tensors ({forbidden[1]}), and loading that could run code that "
-        "somebody put there. Ask for the weights as safetensors."
-    )
-
-
-def unwrap(loaded: Any, path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The state dict inside what a training script saved.
-
-    Raises:
-        DataError: There is none.
-    """
-    notes: list[str] = []
-    wrapper = next((name for name in WRAPPERS if isinstance(loaded, dict) and isinstance(loaded.get(name), dict)), None)
-    if wrapper:
-        loaded = loaded[wrapper]
-        notes.append(f"read from {wrapper!r}")
-    tensors = {key: value for key, value in loaded.items() if isinstance(value, Tensor)} if _is_dict(loaded) else {}
-    if not tensors:
-        raise DataError(f"{path} holds no weights: expected a dict of tensors, bare or under {', '.join(WRAPPERS)}.")
-    if all(key.startswith(PREFIX) for key in tensors):
-        tensors = {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}
-        notes.append(f"prefix {PREFIX!r} removed")
-    return tensors, notes
-
-
-def _is_dict(loaded: Any) -> bool:
-    return isinstance(loaded, dict) and all(isinstance(key, str) for key in loaded)
+def _check_container(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start[257:262] == b"ustar":
+        raise DataError(f"cannot read {path}: it is a tar archive. Unpack it and name the file inside.")
+    if start.lstrip()[:1] == b"<":
+        raise DataError(f"cannot read {path}: it is a web page, not a weights file.")
+    if start[:2] != b"PK":
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        # PyTorch says what is wrong with it.
+        return
+    if sum(member.file_size for member in members) > MOST_UNPACKED * path.stat().st_size:
+        raise DataError(f"refused {path}: it would unpack to more than {MOST_UNPACKED} times its size.")
+    if any(Path(member.filename).name == "constants.pkl" for member in members):
+        raise DataError(f"cannot read {path}: it is a TorchScript program, and weights are needed. {SAVE_ANEW}")
