@@ -12,6 +12,7 @@ from metaformer.block.token_mixers import PoolingConfig
 from metaformer.cli import evaluate as command
 from metaformer.cli.image_progress import _Lines, image_progress
 from metaformer.cli.main import run
+from metaformer.core.preprocessing import as_it_is
 from metaformer.core.run_record import read_run_record
 from metaformer.data.formats.digits import Digits
 from metaformer.models.metaformer import MetaFormer
@@ -34,9 +35,7 @@ def one_thread():
 @pytest.fixture
 def weights(tmp_path):
     """Of a small model for three classes of plain images."""
-    config = replace(TINY_POOLFORMER, num_classes=3, in_chans=1, image_size=(16, 16)).with_preprocessing(
-        mean=(0.5,), std=(0.5,)
-    )
+    config = replace(TINY_POOLFORMER, num_classes=3).with_input(as_it_is((16, 16), mean=(0.5,), std=(0.5,)))
     save_weights(MetaFormer(config), tmp_path / "run" / "model.safetensors", class_names=tuple(COLOURS))
     return str(tmp_path / "run")
 

@@ -24,7 +24,7 @@ def test_a_run_folder_is_all_that_is_needed(digits_run):
     config = classifier.model.config
     transform = classifier.transform()
     assert (transform.image_size, transform.in_chans) == ((16, 16), 1)
-    assert transform.mean == config.preprocessing.mean
+    assert transform.model_input == config.model_input
     # The folder may stand where the model's name does.
     assert open_classifier(str(digits_run), None).class_names == classifier.class_names
 

@@ -134,7 +134,7 @@ def test_a_label_beyond_the_classes_is_named(classifier, tmp_path):
 def test_other_statistics_than_the_datas_are_the_models(digits_run):
     classifier = open_classifier(None, digits_run)
     model = classifier.model
-    shifted = model.config.with_preprocessing(mean=(0.0,), std=(1.0,))
+    shifted = replace(model.config, preprocessing=replace(model.config.preprocessing, mean=(0.0,), std=(1.0,)))
     model.config = shifted
     before = evaluate_source(open_classifier(None, digits_run), Digits()).loss
     after = evaluate_source(classifier, Digits()).loss

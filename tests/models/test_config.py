@@ -7,6 +7,7 @@ from metaformer.block.norm import LayerNormConfig
 from metaformer.block.residual import ResidualConfig
 from metaformer.block.token_mixers import AttentionConfig, IdentityConfig
 from metaformer.core.errors import ConfigError
+from metaformer.core.preprocessing import ModelInput, Preprocessing
 from metaformer.models.config import DOWNSAMPLING, STEM, HeadConfig, PatchEmbeddingConfig
 from metaformer.models.zoo import POOLFORMER_S12
 
@@ -117,7 +118,8 @@ def test_a_head_that_cannot_work_is_refused(options, message):
         HeadConfig(**options)
 
 
-def test_preprocessing_can_be_set_for_other_images():
-    changed = POOLFORMER_S12.with_preprocessing(mean=(0.5,), std=(0.25,))
-    assert (changed.preprocessing.mean, changed.preprocessing.std) == ((0.5,), (0.25,))
-    assert replace(changed, preprocessing=POOLFORMER_S12.preprocessing) == POOLFORMER_S12
+def test_a_model_takes_other_images_as_a_whole():
+    other = ModelInput(image_size=(64, 96), in_chans=1, preprocessing=Preprocessing(interpolation="bilinear"))
+    changed = POOLFORMER_S12.with_input(other)
+    assert changed.model_input == other
+    assert changed.with_input(POOLFORMER_S12.model_input) == POOLFORMER_S12

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from metaformer.core.errors import ConfigError, DataError
+from metaformer.core.preprocessing import Preprocessing
 from metaformer.models.create import create_model
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.timm_model import TimmModelConfig
@@ -16,7 +17,7 @@ from metaformer.models.zoo import ZOO, list_models
 def stored(small, tmp_path):
     """A model with facts that differ from every default, and the folder of its weights."""
     config = replace(small, num_classes=7, in_chans=4, image_size=(96, 64))
-    model = MetaFormer(config.with_preprocessing(mean=(0.1,) * 4, std=(0.2,) * 4)).eval()
+    model = MetaFormer(replace(config, preprocessing=Preprocessing(mean=(0.1,) * 4, std=(0.2,) * 4))).eval()
     save_weights(model, tmp_path / "model.safetensors")
     return model, tmp_path
 

@@ -7,6 +7,7 @@ import torch
 
 from metaformer.block.channel_mlp import ChannelMLPConfig
 from metaformer.block.token_mixers import PoolingConfig
+from metaformer.core.preprocessing import as_it_is
 from metaformer.core.seeding import generator
 from metaformer.data.source import DataFacts, evaluation_batches_of, train_batches_of
 from metaformer.recipes.study_quick import TINY_POOLFORMER
@@ -35,10 +36,7 @@ class Stripes:
             title="Stripes",
             description="Made up.",
             class_names=("top", "middle", "bottom"),
-            in_chans=1,
-            image_size=(SIDE_PX, SIDE_PX),
-            mean=(0.1,),
-            std=(0.5,),
+            model_input=as_it_is((SIDE_PX, SIDE_PX), mean=(0.1,), std=(0.5,)),
             num_train=NUM_TRAIN,
             num_validation=30,
             num_test=60,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from metaformer.core.errors import ConfigError
+from metaformer.core.preprocessing import ModelInput, Preprocessing
 from metaformer.data.augment.augmentation import AugmentationConfig
 
 
@@ -39,3 +40,30 @@ class Preparation:
             raise ConfigError(f"preparation.std must be above 0 in every channel; got {self.std}.")
         if (self.mean is None) != (self.std is None):
             raise ConfigError("preparation.mean and preparation.std go together: give both or neither.")
+
+    @classmethod
+    def of(cls, model_input: ModelInput, augmentation: AugmentationConfig) -> "Preparation":
+        """Images as a model takes them."""
+        settings = model_input.preprocessing
+        return cls(
+            image_size=model_input.image_size,
+            in_chans=model_input.in_chans,
+            mean=settings.mean,
+            std=settings.std,
+            crop_fraction=settings.crop_fraction,
+            interpolation=settings.interpolation,
+            augmentation=augmentation,
+        )
+
+    def model_input(self, image_size: tuple[int, int]) -> ModelInput:
+        """What a model gets from images of that size; without mean and standard deviation, pixels in [0, 1]."""
+        return ModelInput(
+            image_size=image_size,
+            in_chans=self.in_chans,
+            preprocessing=Preprocessing(
+                crop_fraction=self.crop_fraction,
+                interpolation=self.interpolation,
+                mean=self.mean or (0.0,) * self.in_chans,
+                std=self.std or (1.0,) * self.in_chans,
+            ),
+        )

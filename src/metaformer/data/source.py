@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from metaformer.core.preprocessing import ModelInput
 from metaformer.data.batch_plan import Batch, BatchPlan, Images, Labels
 
 Unreadable = tuple[str, str]  # the name of an image, and why it cannot be read
@@ -19,14 +20,28 @@ class DataFacts:
     title: str
     description: str  # a few sentences for the report: what the images are, how the splits were made
     class_names: tuple[str, ...]
-    in_chans: int
-    image_size: tuple[int, int]  # height and width, in pixels
-    mean: tuple[float, ...]  # per channel, of training pixels in [0, 1]
-    std: tuple[float, ...]
-    crop_fraction: float = 1.0  # of the resized image's side that evaluation keeps; 1: nothing is cropped away
+    model_input: ModelInput  # what a model sees of them; mean and standard deviation are those of training pixels
     num_train: int  # images an epoch
     num_validation: int
     num_test: int  # 0: the source has no test split
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width, in pixels."""
+        return self.model_input.image_size
+
+    @property
+    def in_chans(self) -> int:
+        return self.model_input.in_chans
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Per channel, of pixels in [0, 1]."""
+        return self.model_input.preprocessing.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        return self.model_input.preprocessing.std
 
 
 @runtime_checkable

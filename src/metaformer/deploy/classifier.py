@@ -33,15 +33,8 @@ class Classifier:
 
     def transform(self, *, crop_fraction: float | None = None) -> ImageTransform:
         """How image files become the model's input."""
-        config, preprocessing = self.model.config, self.model.config.preprocessing
-        return ImageTransform(
-            image_size=config.image_size,
-            crop_fraction=preprocessing.crop_fraction if crop_fraction is None else crop_fraction,
-            interpolation=preprocessing.interpolation,
-            mean=preprocessing.mean,
-            std=preprocessing.std,
-            in_chans=config.in_chans,
-        )
+        transform = ImageTransform(self.model.config.model_input)
+        return transform if crop_fraction is None else transform.with_preprocessing(crop_fraction=crop_fraction)
 
     def name_of(self, index: int) -> str:
         """A class by its name, or by its number where it has none."""

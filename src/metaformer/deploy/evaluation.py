@@ -12,10 +12,10 @@ from torch import Tensor
 
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.data.class_order import ClassMap, ClassOrder, match_classes
+from metaformer.data.decode.image_batches import read_batches
 from metaformer.data.image_set import ImageSet
 from metaformer.data.source import DataSource
 from metaformer.deploy.classifier import IMAGENET_CLASSES, Classifier, imagenet_synsets, scorer
-from metaformer.deploy.image_batches import read_batches
 
 TOP_K = 5
 Z_95 = 1.96  # standard deviations, to each side

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from metaformer.core.errors import ConfigError
+from metaformer.data.decode.image_batches import ImageBatch, read_batches
 from metaformer.data.decode.image_file import IMAGE_SUFFIXES
 from metaformer.data.image_set import Sample
 from metaformer.deploy.classifier import Classifier, scorer
-from metaformer.deploy.image_batches import ImageBatch, read_batches
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from metaformer.block.site import Grid
 from metaformer.block.token_mixers import TokenMixerConfig
 from metaformer.core.checked import MOST, check_number, check_share
 from metaformer.core.errors import ConfigError
+from metaformer.core.preprocessing import ModelInput, Preprocessing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +53,6 @@ LARGEST_SIDE = 16_384  # pixels; the features of a larger image fit into no memo
 MOST_BLOCKS = 1000  # in a stage
 STEM = PatchEmbeddingConfig(kernel_size=7, stride=4, padding=2)
 DOWNSAMPLING = PatchEmbeddingConfig(kernel_size=3, stride=2, padding=1)
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,27 +71,6 @@ class HeadConfig:
             self, "hidden_ratio", optional=True, above=0, most=10_000, hint="None leaves the hidden layer out."
         )
         check_number(self, "hidden_norm_eps", least=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """How an image becomes the model's input."""
-
-    crop_fraction: float = 0.9  # of the resized image's side that the centre crop keeps
-    interpolation: str = "bicubic"
-    mean: tuple[float, ...] = IMAGENET_MEAN  # per channel, of pixels in [0, 1]
-    std: tuple[float, ...] = IMAGENET_STD
-
-    def __post_init__(self) -> None:
-        # A crop of a hundredth would have images resized to a hundred times the model's side.
-        check_number(self, "crop_fraction", least=0.1, most=1)
-        check_number(self, "mean", many=True, least=-MOST)
-        check_number(self, "std", many=True, above=0)
-        if not len(self.mean) == len(self.std) > 0:
-            raise ConfigError(
-                "Preprocessing.mean and std must have one value a channel; "
-                f"got {len(self.mean)} and {len(self.std)} values."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,9 +156,11 @@ class MetaFormerConfig:
             residual=self.residuals[stage if len(self.residuals) > 1 else 0],
         )
 
-    def with_preprocessing(
-        self, *, mean: tuple[float, ...], std: tuple[float, ...], crop_fraction: float | None = None
-    ) -> "MetaFormerConfig":
-        """The same model for images of another mean and standard deviation, and another crop where one is given."""
-        crop_fraction = self.preprocessing.crop_fraction if crop_fraction is None else crop_fraction
-        return replace(self, preprocessing=replace(self.preprocessing, mean=mean, std=std, crop_fraction=crop_fraction))
+    @property
+    def model_input(self) -> ModelInput:
+        """What the model takes."""
+        return ModelInput(image_size=self.image_size, in_chans=self.in_chans, preprocessing=self.preprocessing)
+
+    def with_input(self, given: ModelInput) -> "MetaFormerConfig":
+        """The same architecture for other images."""
+        return replace(self, image_size=given.image_size, in_chans=given.in_chans, preprocessing=given.preprocessing)

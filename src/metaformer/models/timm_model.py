@@ -8,7 +8,8 @@ from torch import nn
 
 from metaformer.block.site import Grid
 from metaformer.core.errors import ConfigError, did_you_mean, unknown
-from metaformer.models.config import MetaFormerConfig, Preprocessing
+from metaformer.core.preprocessing import ModelInput, Preprocessing
+from metaformer.models.config import MetaFormerConfig
 from metaformer.models.metaformer import MetaFormer
 
 JSON = (bool, int, float, str, type(None))
@@ -62,12 +63,14 @@ class TimmModelConfig:
         model.config = self  # type: ignore[assignment]
         return model
 
-    def with_preprocessing(
-        self, *, mean: tuple[float, ...], std: tuple[float, ...], crop_fraction: float | None = None
-    ) -> "TimmModelConfig":
-        """The same model for images of another mean and standard deviation, and another crop where one is given."""
-        crop_fraction = self.preprocessing.crop_fraction if crop_fraction is None else crop_fraction
-        return replace(self, preprocessing=replace(self.preprocessing, mean=mean, std=std, crop_fraction=crop_fraction))
+    @property
+    def model_input(self) -> ModelInput:
+        """What the model takes."""
+        return ModelInput(image_size=self.image_size, in_chans=self.in_chans, preprocessing=self.preprocessing)
+
+    def with_input(self, given: ModelInput) -> "TimmModelConfig":
+        """The same architecture for other images."""
+        return replace(self, image_size=given.image_size, in_chans=given.in_chans, preprocessing=given.preprocessing)
 
 
 ModelConfig = MetaFormerConfig | TimmModelConfig

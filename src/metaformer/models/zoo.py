@@ -20,8 +20,9 @@ from metaformer.block.token_mixers import (
     SpatialMLPConfig,
     TokenMixerConfig,
 )
+from metaformer.core.preprocessing import Preprocessing
 from metaformer.core.registry import Registry
-from metaformer.models.config import DOWNSAMPLING, STEM, HeadConfig, MetaFormerConfig, Preprocessing
+from metaformer.models.config import DOWNSAMPLING, STEM, HeadConfig, MetaFormerConfig
 
 SMALL_DIMS, MEDIUM_DIMS = (64, 128, 320, 512), (96, 192, 384, 768)
 DEPTHS_12, DEPTHS_24, DEPTHS_36, DEPTHS_48 = (2, 2, 6, 2), (4, 4, 12, 4), (6, 6, 18, 6), (8, 8, 24, 8)

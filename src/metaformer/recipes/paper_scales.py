@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+from metaformer.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.preparation import Preparation
 from metaformer.models.config import (
     DOWNSAMPLING,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     MetaFormerConfig,
     PatchEmbeddingConfig,
 )

@@ -35,16 +35,7 @@ IMAGENET_RECIPE = TrainConfig(
 
 def photographs(model: MetaFormerConfig, augmentation: AugmentationConfig) -> Preparation:
     """Colour images at the model's own size, with its mean, standard deviation and crop."""
-    own = model.preprocessing
-    return Preparation(
-        image_size=model.image_size,
-        in_chans=model.in_chans,
-        mean=own.mean,
-        std=own.std,
-        crop_fraction=own.crop_fraction,
-        interpolation=own.interpolation,
-        augmentation=augmentation,
-    )
+    return Preparation.of(model.model_input, augmentation)
 
 
 def poolformer_imagenet(model: str = "poolformer_s12") -> Run:

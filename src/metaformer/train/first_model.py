@@ -26,11 +26,10 @@ EPS = 1e-2
 
 
 def fit_to_data(config: C, data: DataSource) -> C:
-    """The same architecture for the data's classes, channels, image size, mean, standard deviation and crop."""
-    facts = data.facts
-    sized = replace(config, num_classes=len(facts.class_names), in_chans=facts.in_chans, image_size=facts.image_size)
+    """The same architecture for the data's classes and images."""
+    sized = replace(config, num_classes=len(data.facts.class_names))
     # mypy takes the union for the result of either class's method.
-    return cast(C, sized.with_preprocessing(mean=facts.mean, std=facts.std, crop_fraction=facts.crop_fraction))
+    return cast(C, sized.with_input(data.facts.model_input))
 
 
 def first_model(run: Run, data: DataSource) -> nn.Module:

@@ -8,6 +8,7 @@ from torchvision.transforms import functional as reference
 from torchvision.transforms.v2 import functional as v2
 
 from metaformer.core.errors import ConfigError
+from metaformer.core.preprocessing import as_it_is
 from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.augment.batch_augmentation import BatchAugmentation
 from metaformer.data.augment.batch_color import ColorJitter, jitter_color
@@ -19,7 +20,7 @@ NUM, SIDE = 2000, 12
 
 def augmentation(pixels, **settings):
     config = AugmentationConfig(**({"crop": "none", "flip": 0.0, "color_jitter": 0.0} | settings))
-    transform = ImageTransform(image_size=(SIDE, SIDE), mean=(0.0,) * 3, std=(1.0,) * 3)
+    transform = ImageTransform(as_it_is((SIDE, SIDE), mean=(0.0,) * 3, std=(1.0,) * 3))
     return BatchAugmentation(pixels, config, transform)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from metaformer.core.errors import DataError
+from metaformer.core.preprocessing import as_it_is
 from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.decode.image_loader import ImageLoader
@@ -93,7 +94,7 @@ def test_workers_go_on_after_ctrl_c_until_they_are_closed(running):
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("num_good", [0, 3])
 def test_an_error_comes_after_the_batches_before_it_and_leaves_no_worker(sets, num_workers, num_good):
-    transform = ImageTransform(image_size=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3)
+    transform = ImageTransform(as_it_is((8, 8), mean=(0.5,) * 3, std=(0.5,) * 3))
     reader = ImageReader(AugmentationConfig(), transform)
 
     def tasks():

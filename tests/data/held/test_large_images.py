@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from metaformer.core.errors import ConfigError, DataError
+from metaformer.core.preprocessing import as_it_is
 from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.augment.image_augmentation import ImageAugmentation
 from metaformer.data.decode.image_transform import ImageTransform
@@ -95,7 +96,7 @@ def test_randomness_outside_is_neither_used_nor_changed(folder, batches):
 def test_without_augmentation_training_sees_what_evaluation_would(folder, batches):
     source = open_data(str(folder), preparation(NOTHING))
     assert isinstance(source, LargeImages)
-    transform = ImageTransform(image_size=(16, 16), mean=source.facts.mean, std=source.facts.std)
+    transform = ImageTransform(source.facts.model_input)
     files = sorted((folder / "train").rglob("*.png"))
     expected = {transform.normalise(transform.pixels(file)[None]).numpy().tobytes() for file in files}
     seen = {image[None].numpy().tobytes() for images, _ in batches.epoch(source, batch_size=60) for image in images}
@@ -191,7 +192,7 @@ def test_what_is_read_together_is_used_together():
 @pytest.mark.parametrize("in_chans", [1, 3])
 @pytest.mark.parametrize("policy", ["rand-m10-mstd0-p1-n4", "augmix-m5", "original", "3a"])
 def test_every_policy_works_on_grey_and_coloured_images(sets, in_chans, policy):
-    transform = ImageTransform(image_size=(16, 16), mean=(0.5,), std=(0.2,), in_chans=in_chans)
+    transform = ImageTransform(as_it_is((16, 16), mean=(0.5,) * in_chans, std=(0.2,) * in_chans))
     augment = ImageAugmentation(AugmentationConfig(auto_augment=policy), transform)
     image = sets.noise(0, 24)
     made = [augment(image, key=key) for key in range(40)]
@@ -200,7 +201,7 @@ def test_every_policy_works_on_grey_and_coloured_images(sets, in_chans, policy):
 
 
 def test_shift_flip_and_cutout_of_one_image(sets):
-    transform = ImageTransform(image_size=(16, 16), mean=(0.0,) * 3, std=(1.0,) * 3)
+    transform = ImageTransform(as_it_is((16, 16), mean=(0.0,) * 3, std=(1.0,) * 3))
     config = AugmentationConfig(crop="shift", shift_px=2, flip=0.5, color_jitter=0.0, cutout_px=4)
     plain = AugmentationConfig(crop="shift", shift_px=2, flip=0.5, color_jitter=0.0)
     image = sets.noise(0, 16)

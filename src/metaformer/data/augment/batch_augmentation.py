@@ -42,7 +42,7 @@ class BatchAugmentation:
     def __init__(self, pixels: UInt8[Tensor, "n c h w"], config: AugmentationConfig, transform: ImageTransform) -> None:
         self.config = config
         self._num_images, self._size = len(pixels), (pixels.shape[2], pixels.shape[3])
-        self._mean, self._std = (transform.per_channel(values) for values in (transform.mean, transform.std))
+        self._mean, self._std = transform.mean, transform.std
         stored = pixels.numpy()
         if config.crop == "shift":
             border = (config.shift_px, config.shift_px)

@@ -1,36 +1,39 @@
 """One image file as a viewer shows it: upright, 8 bits a channel, on white."""
 
-import io
 import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from contextlib import nullcontext
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from metaformer.core.errors import DataError
-
-IMAGE_SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffix in (
-        *("avif", "bmp", "gif", "jfif", "jp2", "jpe", "jpeg", "jpg", "pbm"),
-        *("pgm", "png", "pnm", "ppm", "tga", "tif", "tiff", "webp"),
-    )
+from metaformer.data.decode.image_source import (
+    IMAGE_SUFFIXES,
+    ImageError,
+    ImageSource,
+    check_memory,
+    open_image,
 )
+
+__all__ = ["IMAGE_SUFFIXES", "ImageError", "ImageSource", "read_image", "read_size"]
+
 HUGE_PX = 1 << 24  # images of more pixels are read one at a time, and made smaller at once
 MAX_16_BIT = 65535
+STRIP_PX = 1 << 20
 ORIENTATION = 0x0112  # in EXIF
+# What makes each orientation the upright one.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+TURNED = (5, 6, 7, 8)  # those by which width and height change places
 AVERAGED = ("L", "RGB", "CMYK", "YCbCr")  # modes in which the mean of pixels is a pixel
 
-ImageSource = Path | bytes | Image.Image
-
 _one_huge_image = threading.Lock()
-
-
-class ImageError(DataError):
-    """An image cannot be read; says why in a few words, without its name."""
 
 
 def read_image(source: ImageSource, *, mode: str, side_px: int) -> Image.Image:
@@ -46,43 +49,60 @@ def read_image(source: ImageSource, *, mode: str, side_px: int) -> Image.Image:
         side_px: What the caller needs.
 
     Raises:
-        ImageError: It is missing, damaged, too large for Pillow's limit, or no image.
+        ImageError: It is missing, no regular file, damaged, beyond a limit, or of no format that is read.
     """
+    with open_image(source) as image:
+        return _read(image, mode, side_px)
+
+
+def read_size(source: ImageSource) -> tuple[int, int] | None:
+    """Height and width as a viewer shows it; None where even the header cannot be read, which `read_image` tells."""
     try:
-        with _quiet_pillow():
-            if isinstance(source, Image.Image):
-                return _read(source, mode, side_px)
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-                return _read(opened, mode, side_px)
-    # Broken files fail in Pillow wherever they happen to lead: SyntaxError, struct.error, zlib.error, ...
-    except Exception as error:
-        raise ImageError(_reason(error, source)) from None
+        with open_image(source) as image:
+            is_turned = _orientation(image) in TURNED
+            return (image.width, image.height) if is_turned else (image.height, image.width)
+    except ImageError:
+        return None
 
 
 def _read(image: Image.Image, mode: str, side_px: int) -> Image.Image:
     enough_px = 4 * side_px
-    is_huge = image.width * image.height > HUGE_PX
+    num_pixels = image.width * image.height
+    is_huge = num_pixels > HUGE_PX
     with _one_huge_image if is_huge else nullcontext():
         if is_huge:
             # JPEG can leave out the fine frequencies while it decodes.
             image.draft(image.mode, (enough_px, enough_px))
+        check_memory(image, num_pixels)
         image.load()
-        image = _upright(image)
-        factor = min(image.size) // enough_px if is_huge else 1
+        factor = max(1, min(image.size) // enough_px) if is_huge else 1
+        return _upright(image, _convert_huge(image, mode, factor) if is_huge else _convert(image, mode))
+
+
+def _convert_huge(image: Image.Image, mode: str, factor: int) -> Image.Image:
+    """Converted and made smaller strip by strip, so that no second copy of the whole is needed."""
+    small = Image.new(mode, (-(-image.width // factor), -(-image.height // factor)))
+    rows = factor * max(1, STRIP_PX // (factor * image.width))
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         # Before the conversion where neighbours may be averaged: not in palettes.
-        if factor > 1 and image.mode in AVERAGED:
-            image, factor = image.reduce(factor), 1
-        image = _convert(image, mode)
-        return image.reduce(factor) if factor > 1 else image
+        before = factor if image.mode in AVERAGED and not image.has_transparency_data else 1
+        strip = _convert(strip.reduce(before), mode)
+        small.paste(strip.reduce(factor // before), (0, top // factor))
+    return small
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
-        # Without this question a copy would be made of every image.
-        return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
+        return int(image.getexif().get(ORIENTATION, 1))
     # EXIF data that cannot be read says nothing about the orientation.
     except Exception:
-        return image
+        return 1
+
+
+def _upright(original: Image.Image, image: Image.Image) -> Image.Image:
+    turn = TURNS.get(_orientation(original))
+    return image if turn is None else image.transpose(turn)
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
@@ -105,46 +125,3 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     if low < 0 or high > MAX_16_BIT:
         raise ImageError(f"its pixels go from {low} to {high}; a viewer knows 0 to {MAX_16_BIT}")
     return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
-
-
-def _reason(error: Exception, source: ImageSource) -> str:
-    if isinstance(error, ImageError):
-        return str(error)
-    if isinstance(error, UnidentifiedImageError):
-        is_empty = not (source if isinstance(source, bytes) else isinstance(source, Path) and source.stat().st_size)
-        return "the file is empty" if is_empty else "not an image that Pillow can read"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} megapixels, Pillow's limit against bombs"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-class _Quiet:
-    """Pillow's warnings are off while at least one thread reads: Python's list of filters is one for all threads."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.num_readers = 0
-        self.catching = warnings.catch_warnings()
-
-
-_quiet = _Quiet()
-
-
-@contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    with _quiet.lock:
-        _quiet.num_readers += 1
-        if _quiet.num_readers == 1:
-            _quiet.catching = warnings.catch_warnings()
-            _quiet.catching.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
-    try:
-        yield
-    finally:
-        with _quiet.lock:
-            _quiet.num_readers -= 1
-            if not _quiet.num_readers:
-                _quiet.catching.__exit__(None, None, None)

@@ -1,7 +1,7 @@
 """What reads images for large data sets: tasks, and batches of what came of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
@@ -41,13 +41,13 @@ class ImageReader:
     """Reads batches of tasks. It travels to other processes as its two settings."""
 
     def __init__(self, augmentation: AugmentationConfig, transform: ImageTransform) -> None:
-        self._settings = augmentation, transform
+        self._augmentation, self._transform = augmentation, transform
         # Made here and not at the first image: a wrong setting is told before a worker starts. The border that
         # evaluation cuts off belongs to what training may see.
-        self._augment = ImageAugmentation(augmentation, replace(transform, crop_fraction=1.0))
+        self._augment = ImageAugmentation(augmentation, transform.with_preprocessing(crop_fraction=1.0))
 
     def __reduce__(self) -> tuple[type["ImageReader"], tuple[AugmentationConfig, ImageTransform]]:
-        return ImageReader, self._settings
+        return ImageReader, (self._augmentation, self._transform)
 
     def training_task(
         self, sample: Sample, plan: BatchPlan, *, image: int | str, reading: int | None = None
@@ -60,17 +60,15 @@ class ImageReader:
             image: Its number or name, the same in every epoch.
             reading: How often the epoch had it before, where it may come again.
         """
-        augmentation, _ = self._settings
         again = () if reading is None else (reading,)
         is_flipped = None
-        if augmentation.alternating_flip:
+        if self._augmentation.alternating_flip:
             is_flipped = is_flipped_in(plan.epoch + sum(again), plan.seed, image)
         key = key_seed("augmentation", plan.seed, plan.epoch, image, *again)
         return ImageTask(sample=sample, key=key, is_flipped=is_flipped)
 
     # The name by which PyTorch's DataLoader asks for a whole batch.
     def __getitems__(self, tasks: Sequence[ImageTask]) -> ReadImages:
-        _, transform = self._settings
         images: list[Tensor] = []
         places: list[int] = []
         unreadable: list[Unreadable] = []
@@ -80,7 +78,7 @@ class ImageReader:
                 places.append(place)
             except ImageError as error:
                 unreadable.append((task.sample.name, str(error)))
-        empty = torch.empty(0, transform.in_chans, *transform.image_size)
+        empty = torch.empty(0, self._transform.in_chans, *self._transform.image_size)
         return ReadImages(
             images=torch.stack(images) if images else empty,
             labels=torch.tensor([tasks[place].sample.label for place in places], dtype=torch.int64),
@@ -90,7 +88,6 @@ class ImageReader:
         )
 
     def _read(self, task: ImageTask) -> Float[Tensor, "c h w"]:
-        _, transform = self._settings
         if task.key is not None:
             return self._augment(task.sample.image, key=task.key, is_flipped=task.is_flipped)
-        return transform.normalise(transform.pixels(task.sample.image)[None])[0]
+        return self._transform.normalise(self._transform.pixels(task.sample.image)[None])[0]

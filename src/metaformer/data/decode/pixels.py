@@ -1,23 +1,19 @@
 """Many images decoded into one tensor."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float64, UInt8
+from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as v2
 
 from metaformer.core.errors import ConfigError, DataError
-from metaformer.core.machine import available_cores
-from metaformer.data.decode.image_file import ImageError
+from metaformer.data.decode.image_batches import read_batches
 from metaformer.data.decode.image_transform import ImageTransform
 from metaformer.data.image_set import Sample
 from metaformer.data.source import Unreadable
 
-IMAGES_A_TASK = 64
+IMAGES_AT_ONCE = 512
 FIRST_IMAGES, MAX_UNREADABLE = 100, 0.1  # of the first so many images, at most this share may be unreadable
 
 
@@ -43,13 +39,21 @@ def decode(
     pixels = torch.empty(num_images, transform.in_chans, *transform.image_size, dtype=torch.uint8)
     places: list[int] = []
     unreadable: list[Unreadable] = []
-    for place, (name, outcome) in enumerate(_decoded(samples, transform, same_size)):
-        if isinstance(outcome, str):
-            unreadable.append((name, outcome))
-            check_readable(unreadable, place + 1, where=where)
-        else:
-            pixels[len(places)] = outcome
-            places.append(place)
+    num_tried = 0
+
+    def check(sample: Sample, image: Image.Image) -> None:
+        if same_size and (image.height, image.width) != transform.image_size:
+            raise another_size(sample.name, (image.height, image.width), transform.image_size)
+
+    for batch in read_batches(samples, transform, batch_size=IMAGES_AT_ONCE, check=check):
+        pixels[len(places) : len(places) + len(batch.pixels)] = batch.pixels
+        for sample, reason in zip(batch.samples, batch.errors, strict=True):
+            if reason is None:
+                places.append(num_tried)
+            num_tried += 1
+            if reason is not None:
+                unreadable.append((sample.name, reason))
+                check_readable(unreadable, num_tried, where=where)
     if not places:
         name, reason = unreadable[0]
         raise DataError(f"none of the {num_images} images of {where} can be read; the first: {name}: {reason}.")
@@ -89,38 +93,6 @@ def pixel_statistics(pixels: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, ...
         # Images of one colour have no spread to divide by.
         std.append(variance**0.5 or 1.0)
     return tuple(mean), tuple(std)
-
-
-def _decoded(
-    samples: Iterable[Sample], transform: ImageTransform, same_size: bool
-) -> Iterator[tuple[str, Tensor | str]]:
-    source = iter(samples)
-    waiting: deque[Future[list[tuple[str, Tensor | str]]]] = deque()
-    num_threads = available_cores()
-    pool = ThreadPoolExecutor(num_threads)
-    try:
-        while True:
-            while len(waiting) < 4 * num_threads and (some := list(islice(source, IMAGES_A_TASK))):
-                waiting.append(pool.submit(_decode_some, some, transform, same_size))
-            if not waiting:
-                return
-            yield from waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _decode_some(samples: list[Sample], transform: ImageTransform, same_size: bool) -> list[tuple[str, Tensor | str]]:
-    decoded: list[tuple[str, Tensor | str]] = []
-    height, width = transform.image_size
-    for sample in samples:
-        try:
-            image = transform.read(sample.image)
-            if same_size and image.size != (width, height):
-                raise another_size(sample.name, (image.height, image.width), transform.image_size)
-            decoded.append((sample.name, v2.pil_to_tensor(transform.fit(image))))
-        except ImageError as error:
-            decoded.append((sample.name, str(error)))
-    return decoded
 
 
 def another_size(name: str, size: tuple[int, int], expected: tuple[int, int]) -> ConfigError:

@@ -1,7 +1,6 @@
 """Mean and standard deviation of data that are too large to look at every image."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from metaformer.data.class_shares import interleave_classes
 from metaformer.data.decode.image_transform import ImageTransform
@@ -36,7 +35,7 @@ def of_samples(
     Raises:
         DataError: Too many of them cannot be read.
     """
-    pixels, _, _ = decode(samples, replace(transform, crop_fraction=1.0), num_images=num_images, where=where)
+    pixels, _, _ = decode(samples, transform.with_preprocessing(crop_fraction=1.0), num_images=num_images, where=where)
     mean, std = pixel_statistics(pixels)
     told = f" Mean and standard deviation are those of {len(pixels):,} training images."
-    return replace(transform, mean=mean, std=std), told
+    return transform.with_preprocessing(mean=mean, std=std), told

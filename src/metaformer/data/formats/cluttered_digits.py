@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from metaformer.core.preprocessing import as_it_is
 from metaformer.core.seeding import generator
 from metaformer.data.batch_plan import Batch, BatchPlan, Images, Labels
 from metaformer.data.formats.digits import SIDE_PX, _windows, load_scans
@@ -37,10 +38,7 @@ class ClutteredDigits:
                 f"{TEST_CANVASES}. No scan is in two splits."
             ),
             class_names=tuple("0123456789"),
-            in_chans=1,
-            image_size=(CANVAS_PX, CANVAS_PX),
-            mean=(self._mean,),
-            std=(self._std,),
+            model_input=as_it_is((CANVAS_PX, CANVAS_PX), mean=(self._mean,), std=(self._std,)),
             num_train=len(self._scans.train[1]),
             num_validation=VALIDATION_CANVASES * len(self._scans.validation[1]),
             num_test=TEST_CANVASES * len(self._scans.test[1]),

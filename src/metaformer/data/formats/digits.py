@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metaformer.core.errors import MissingExtraError
+from metaformer.core.preprocessing import as_it_is
 from metaformer.core.seeding import generator
 from metaformer.data.batch_plan import Batch, BatchPlan, Images, Labels
 from metaformer.data.class_shares import interleave_classes
@@ -70,10 +71,7 @@ class Digits:
                 "two pixels, 300 for validation, 500 for the test; no scan is in two splits."
             ),
             class_names=tuple("0123456789"),
-            in_chans=1,
-            image_size=(2 * SIDE_PX, 2 * SIDE_PX),
-            mean=(self._mean,),
-            std=(self._std,),
+            model_input=as_it_is((2 * SIDE_PX, 2 * SIDE_PX), mean=(self._mean,), std=(self._std,)),
             num_train=len(self._scans.train[1]),
             num_validation=len(self._scans.validation[1]),
             num_test=len(self._scans.test[1]),

@@ -39,7 +39,8 @@ class LargeImages:
         self._loader = ImageLoader(num_workers=num_workers, where=name)
         # One list: the loader adds to it.
         self.unreadable: list[Unreadable] = self._loader.unreadable
-        transform, told = with_statistics(ImageTransform.of(preparation, image_size), preparation, splits.train)
+        transform = ImageTransform(preparation.model_input(image_size))
+        transform, told = with_statistics(transform, preparation, splits.train)
         self._reader = ImageReader(preparation.augmentation, transform)
         self._read_together = _groups(splits.train)
         self.facts = DataFacts(
@@ -47,11 +48,7 @@ class LargeImages:
             title=title,
             description=f"{splits.description}{told}",
             class_names=splits.class_names,
-            in_chans=preparation.in_chans,
-            image_size=image_size,
-            mean=transform.mean,
-            std=transform.std,
-            crop_fraction=preparation.crop_fraction,
+            model_input=transform.model_input,
             num_train=len(splits.train),
             num_validation=len(splits.validation),
             num_test=len(splits.test) if splits.test else 0,

@@ -1,7 +1,6 @@
 """Small data sets: decoded once, kept in memory, varied a batch at a time."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -32,12 +31,12 @@ class MemoryImages:
     ) -> None:
         self.unreadable: list[Unreadable] = []
         self._same_size = not storage.is_given
-        transform = ImageTransform.of(preparation, storage.image_size)
+        transform = ImageTransform(preparation.model_input(storage.image_size))
         # The border that evaluation cuts off belongs to what training may see.
-        pixels, self._labels = self._decode(splits.train, replace(transform, crop_fraction=1.0))
+        pixels, self._labels = self._decode(splits.train, transform.with_preprocessing(crop_fraction=1.0))
         if not preparation.mean:
             mean, std = pixel_statistics(pixels)
-            transform = replace(transform, mean=mean, std=std)
+            transform = transform.with_preprocessing(mean=mean, std=std)
         self._transform = transform
         self._augmentation = BatchAugmentation(pixels, preparation.augmentation, self._transform)
         evaluated = {"validation": splits.validation} | ({"test": splits.test} if splits.test else {})
@@ -48,11 +47,7 @@ class MemoryImages:
             title=title,
             description=splits.description + lost,
             class_names=splits.class_names,
-            in_chans=preparation.in_chans,
-            image_size=storage.image_size,
-            mean=transform.mean,
-            std=transform.std,
-            crop_fraction=preparation.crop_fraction,
+            model_input=transform.model_input,
             num_train=len(self._labels),
             num_validation=len(self._evaluated["validation"][1]),
             num_test=len(self._evaluated["test"][1]) if "test" in self._evaluated else 0,

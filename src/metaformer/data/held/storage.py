@@ -1,15 +1,10 @@
 """Whether a data set is kept in memory, and at which size."""
 
-import io
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-
-from PIL import Image
 
 from metaformer.core.errors import ConfigError, DataError
-from metaformer.data.decode.image_file import ImageError, ImageSource, read_image
+from metaformer.data.decode.image_file import ImageError, read_image, read_size
 from metaformer.data.decode.pixels import another_size
 from metaformer.data.image_set import Sample
 from metaformer.data.image_splits import ImagePart, ImageSplits
@@ -77,22 +72,7 @@ def _other_size(parts: list[ImagePart], image_size: tuple[int, int]) -> tuple[st
     """The name and size of the first image that has not this size, by the headers of the files."""
     for part in parts:
         for sample in part:
-            size = _header_size(sample.image)
+            size = read_size(sample.image)
             if size is not None and size != image_size:
                 return sample.name, size
     return None
-
-
-def _header_size(source: ImageSource) -> tuple[int, int] | None:
-    """Height and width; None where even the header cannot be read, which is told when the image is."""
-    if isinstance(source, Image.Image):
-        return source.height, source.width
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
-            with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as opened:
-                turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-                return (opened.width, opened.height) if turned else (opened.height, opened.width)
-    # Broken files fail wherever they lead.
-    except Exception:
-        return None

@@ -44,7 +44,7 @@ class StreamedImages:
         # One list: the loader adds to it.
         self.unreadable: list[Unreadable] = self._loader.unreadable
         image_size = preparation.image_size or size_of_first(found["train"], where=name)
-        transform, told = ImageTransform.of(preparation, image_size), ""
+        transform, told = ImageTransform(preparation.model_input(image_size)), ""
         if not preparation.mean:
             some = list(islice(filter(self._is_for_training, found["train"]), NUM_IMAGES))
             transform, told = of_samples(transform, some, num_images=len(some), where=name)
@@ -55,11 +55,7 @@ class StreamedImages:
             title=title,
             description=f"{facts.description}{told}",
             class_names=facts.class_names,
-            in_chans=preparation.in_chans,
-            image_size=image_size,
-            mean=transform.mean,
-            std=transform.std,
-            crop_fraction=preparation.crop_fraction,
+            model_input=transform.model_input,
             num_train=facts.num_train,
             num_validation=facts.num_validation,
             num_test=facts.num_test,

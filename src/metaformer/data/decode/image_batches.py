@@ -1,28 +1,32 @@
 """Images read ahead by threads, in batches and in order; those that cannot be read do not stop the rest."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor
 
 from metaformer.core.errors import ConfigError
 from metaformer.core.machine import available_cores
 from metaformer.data.decode.image_file import ImageError
-from metaformer.data.decode.image_transform import ImageTransform
+from metaformer.data.decode.image_transform import ImageTransform, as_pixels
 from metaformer.data.image_set import Sample
 
 BATCHES_AHEAD = 2
+# A task of a thread is a part of a batch: small images take no longer than handing one over does.
+TASKS_A_BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageBatch:
     """Some images: the pixels of those that could be read, and why the others could not."""
 
-    samples: tuple[Sample, ...]
+    samples: tuple[Sample, ...]  # without what was read
     errors: tuple[str | None, ...]  # one a sample; None: it could be read
     pixels: UInt8[Tensor, "n c h w"]  # of the readable ones
 
@@ -38,7 +42,12 @@ class ImageBatch:
 
 
 def read_batches(
-    samples: Iterable[Sample], transform: ImageTransform, *, batch_size: int, num_threads: int | None = None
+    samples: Iterable[Sample],
+    transform: ImageTransform,
+    *,
+    batch_size: int,
+    num_threads: int | None = None,
+    check: Callable[[Sample, Image.Image], None] | None = None,
 ) -> Iterator[ImageBatch]:
     """Reads images; at any time no more than a few batches of them are in memory.
 
@@ -47,6 +56,7 @@ def read_batches(
         transform: The model's.
         batch_size: Images a batch; the last may have fewer.
         num_threads: That read; None: one a core.
+        check: Is shown each image before it is resized, and may raise.
 
     Raises:
         ConfigError: The batch size or the number of threads is below 1.
@@ -55,25 +65,35 @@ def read_batches(
         if value is not None and value < 1:
             raise ConfigError(f"{name} must be at least 1; got {value}.")
     source = iter(samples)
-    waiting: deque[Future[tuple[Sample, Tensor | str]]] = deque()
+    size = -(-batch_size // TASKS_A_BATCH)
+    waiting: deque[list[Future[list[tuple[Sample, Tensor | str]]]]] = deque()
     pool = ThreadPoolExecutor(num_threads or available_cores())
     try:
         while True:
-            while len(waiting) < BATCHES_AHEAD * batch_size and (sample := next(source, None)) is not None:
-                waiting.append(pool.submit(_read, sample, transform))
+            while len(waiting) < BATCHES_AHEAD and (batch := list(islice(source, batch_size))):
+                parts = (batch[start : start + size] for start in range(0, len(batch), size))
+                waiting.append([pool.submit(_read, part, transform, check) for part in parts])
             if not waiting:
                 return
-            yield _batch([waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))], transform)
+            yield _batch([read for part in waiting.popleft() for read in part.result()], transform)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _read(sample: Sample, transform: ImageTransform) -> tuple[Sample, Tensor | str]:
-    named = Sample(name=sample.name, image=b"", label=sample.label)
-    try:
-        return named, transform.pixels(sample.image)
-    except ImageError as error:
-        return named, str(error)
+def _read(
+    samples: list[Sample], transform: ImageTransform, check: Callable[[Sample, Image.Image], None] | None
+) -> list[tuple[Sample, Tensor | str]]:
+    read: list[tuple[Sample, Tensor | str]] = []
+    for sample in samples:
+        named = replace(sample, image=b"")
+        try:
+            image = transform.read(sample.image)
+            if check:
+                check(sample, image)
+            read.append((named, as_pixels(transform.fit(image))))
+        except ImageError as error:
+            read.append((named, str(error)))
+    return read
 
 
 def _batch(read: list[tuple[Sample, Tensor | str]], transform: ImageTransform) -> ImageBatch:

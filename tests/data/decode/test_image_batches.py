@@ -5,11 +5,12 @@ import torch
 from PIL import Image
 
 from metaformer.core.errors import ConfigError
+from metaformer.core.preprocessing import as_it_is
+from metaformer.data.decode.image_batches import read_batches
 from metaformer.data.decode.image_transform import ImageTransform
 from metaformer.data.image_set import Sample
-from metaformer.deploy.image_batches import read_batches
 
-TRANSFORM = ImageTransform(image_size=(4, 4), mean=(0.0,), std=(1.0,), in_chans=1)
+TRANSFORM = ImageTransform(as_it_is((4, 4), mean=(0.0,), std=(1.0,)))
 
 
 def samples(num, broken=()):
