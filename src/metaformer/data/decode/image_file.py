@@ -59,7 +59,8 @@ def read_size(source: ImageSource) -> tuple[int, int] | None:
     """Height and width as a viewer shows it; None where even the header cannot be read, which `read_image` tells."""
     try:
         with open_image(source) as image:
-            is_turned = _orientation(image) in TURNED
+            # Of a TIFF Pillow turns the size, and when it is decoded the pixels, by itself.
+            is_turned = image.format != "TIFF" and _orientation(image) in TURNED
             return (image.width, image.height) if is_turned else (image.height, image.width)
     except ImageError:
         return None

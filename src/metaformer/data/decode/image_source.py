@@ -1,5 +1,7 @@
 """Opens what somebody calls an image: only regular files, only the formats that are read here, within limits."""
 
+import ctypes
+import functools
 import io
 import logging
 import os
@@ -32,6 +34,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM
 MAX_FILE_MIB = 256
 MAX_MEGAPIXELS = 178  # as Pillow has it
 MAX_DECODED_MIB = 400  # in memory, as the decoder leaves it
+MAX_TEXT_MIB = 1  # of words or a colour profile in a PNG, unpacked; as Pillow has it
 MAX_SCANNED_MEGAPIXELS = 1000  # of a JPEG: pixels times the scans that refine them
 MAX_CPU_S = 10.0  # of one image
 
@@ -165,6 +168,8 @@ def _identified(file: Any) -> Image.Image:
     megapixels = image.width * image.height / 1e6
     if megapixels > MAX_MEGAPIXELS:
         raise ImageError(f"has {megapixels:,.0f} megapixels; the limit is {MAX_MEGAPIXELS}")
+    if image.format == "TIFF":
+        _silence_libtiff()
     if is_jpeg(image):
         num_scans = count_scans(file)
         if num_scans * megapixels > MAX_SCANNED_MEGAPIXELS:
@@ -175,9 +180,26 @@ def _identified(file: Any) -> Image.Image:
     return image
 
 
+@functools.cache
+def _silence_libtiff() -> None:
+    """Keeps the C library from printing to stderr what Pillow raises as an error anyway."""
+    try:
+        # A library that was opened finds the functions of those that it needs.
+        library = ctypes.CDLL(Image.core.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            setter = getattr(library, name)
+            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            setter(None)
+    # Where Pillow was built in another way there is no such door, and what libtiff says is noise and no harm.
+    except (OSError, AttributeError):
+        return
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MAX_MEGAPIXELS} megapixels, the limit"
+    if "MAX_TEXT" in str(error):
+        return f"its text or colour profile takes more than {MAX_TEXT_MIB} MiB unpacked, the limit"
     if isinstance(error, MemoryError):
         return "takes more memory than there is"
     if isinstance(error, OSError) and error.strerror:
