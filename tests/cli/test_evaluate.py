@@ -127,7 +127,7 @@ def test_a_class_map_from_a_file(weights, folder, tmp_path, capsys):
         (["evaluate", "{weights}", "--data", "digits"], "the model's classes"),
         (["evaluate", "{weights}"], "--data is missing"),
         (["evaluate", "{weights}", "--data", "digits", "--crop-fraction", "1"], "are for image files; digits has none"),
-        (["evaluate", "{weights}", "--data", "{folder}", "--crop-fraction", "2"], "crop_fraction must be above 0"),
+        (["evaluate", "{weights}", "--data", "{folder}", "--crop-fraction", "2"], "crop_fraction must be in [0.1, 1]"),
         (["evaluate", "{weights}", "--data", "{folder}", "--precision", "fp8"], "unknown precision 'fp8'"),
         (["evaluate", "{weights}", "--data", "{folder}", "--threads", "0"], "num_threads must be at least 1"),
         (["evaluate", "{weights}", "--data", "{folder}", "--split", "test"], "It has no splits"),

@@ -10,7 +10,7 @@ from metaformer.block.norm import ModifiedLayerNormConfig, NormConfig
 from metaformer.block.residual import ResidualConfig
 from metaformer.block.site import Grid
 from metaformer.block.token_mixers import TokenMixerConfig
-from metaformer.core.checked import MOST, check_number, check_share
+from metaformer.core.checked import check_number, check_share
 from metaformer.core.errors import ConfigError
 from metaformer.core.preprocessing import ModelInput, Preprocessing
 

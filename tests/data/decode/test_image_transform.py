@@ -82,7 +82,7 @@ def test_grey_models_see_grey_and_average_statistics_of_colour():
     ("options", "message"),
     [
         ({"in_chans": 4}, "RGB .3 channels. or grey .1 channel.; this model takes 4 channels"),
-        ({"crop_fraction": 0.0}, "crop_fraction must be above 0 and at most 1; got 0"),
+        ({"crop_fraction": 0.0}, r"crop_fraction must be in \[0\.1, 1\]; got 0"),
         ({"interpolation": "bicubik"}, "unknown interpolation 'bicubik'. Did you mean 'bicubic'"),
     ],
     ids=["channels", "crop", "interpolation"],
