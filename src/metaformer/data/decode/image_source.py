@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
 
 from metaformer.core.errors import DataError, first_line
 from metaformer.core.printable import printable
@@ -185,7 +185,7 @@ def _silence_libtiff() -> None:
     """Keeps the C library from printing to stderr what Pillow raises as an error anyway."""
     try:
         # A library that was opened finds the functions of those that it needs.
-        library = ctypes.CDLL(Image.core.__file__)
+        library = ctypes.CDLL(_imaging.__file__)
         for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
             setter = getattr(library, name)
             setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
