@@ -12,29 +12,32 @@ from metaformer.block.norm import BatchNormConfig, LayerNormConfig, ModifiedLaye
 from metaformer.block.residual import ResidualConfig
 from metaformer.block.token_mixers import DepthwiseConvConfig, IdentityConfig, PoolingConfig, SeparableConvConfig
 from metaformer.core.errors import ShapeError
+from metaformer.fast.backends import native_backend, plain_backend
 from metaformer.fast.fold import fold_activation, fold_norm
-from metaformer.fast.native import NativeBackend, NativeConvolution, NativeMLP, NativePooling
-from metaformer.fast.plain import PlainBackend, sliced_pool_mix
 from metaformer.fast.stage import FoldedStage, folded
 from metaformer.fast.steps import UnfoldedMixerStep, UnfoldedMLPStep
 from metaformer.models.config import DOWNSAMPLING, STEM
 from metaformer.models.create import create_model
 from metaformer.models.metaformer import MetaFormer
 from metaformer.ops.native.library import library_or_reason
+from metaformer.ops.norm_convolution.native import NativeNormConvolution
+from metaformer.ops.norm_mlp.native import NativeNormMLP
+from metaformer.ops.norm_pool.native import NativeNormPool
+from metaformer.ops.norm_pool.plain import sliced_pool_mix
 from metaformer.ops.pool_mix import pool_mix
 
 
-def native_backend():
+def native():
     found = library_or_reason()
     if isinstance(found, str):
         pytest.skip(f"no C++ operators here: {found}")
-    return NativeBackend(found)
+    return native_backend(found)
 
 
 BACKENDS = {
-    "plain": lambda: PlainBackend(torch.float32, sliced_pooling=False),
-    "plain, sliced": lambda: PlainBackend(torch.float32, sliced_pooling=True),
-    "native": native_backend,
+    "plain": lambda: plain_backend(torch.float32, sliced_pooling=False),
+    "plain, sliced": lambda: plain_backend(torch.float32, sliced_pooling=True),
+    "native": native,
 }
 
 
@@ -116,17 +119,17 @@ def test_awkward_configs(small, backend, shake, change):
 
 
 def test_everything_of_a_poolformer_folds(small):
-    copy = folded(MetaFormer(small), native_backend())
-    kinds = {type(module) for stage in copy.stages for block in stage.blocks for module in block.children()}
-    assert kinds == {NativePooling, NativeMLP}
-    assert all(isinstance(stage.patch_embed.conv, NativeConvolution) for stage in copy.stages)
+    copy = folded(MetaFormer(small), native())
+    kinds = {module.kind for stage in copy.stages for block in stage.blocks for module in block.children()}
+    assert kinds == {NativeNormPool, NativeNormMLP}
+    assert all(stage.patch_embed.conv.kind is NativeNormConvolution for stage in copy.stages)
     assert not any(parameter.requires_grad for parameter in copy.parameters())
 
 
 def test_the_model_itself_is_left_alone(small, images):
     model = MetaFormer(small).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    folded(model, PlainBackend(torch.float32, sliced_pooling=False))(images)
+    folded(model, plain_backend(torch.float32, sliced_pooling=False))(images)
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -169,7 +172,7 @@ def test_the_interface_of_the_model_stays(small, images, backend):
 def test_casting_a_native_model_does_not_break_its_weights(small, images):
     model = MetaFormer(small).eval()
     with torch.no_grad():
-        expected, actual = model(images), folded(model, native_backend()).to(torch.bfloat16)(images.bfloat16())
+        expected, actual = model(images), folded(model, native()).to(torch.bfloat16)(images.bfloat16())
     assert actual.dtype == torch.bfloat16
     assert (actual.float() - expected).abs().max() < 0.05 * expected.abs().max()
 
@@ -207,5 +210,5 @@ def test_what_folding_makes_lies_where_the_weights_are():
     like = torch.ones(4, device="meta")
     assert fold_norm(nn.Identity(), like).weight.device.type == "meta"
     model = create_model("poolformer_s12", num_classes=2).to("meta").eval()
-    made = folded(model, PlainBackend(torch.float32, sliced_pooling=False))
+    made = folded(model, plain_backend(torch.float32, sliced_pooling=False))
     assert {buffer.device.type for buffer in made.buffers()} == {"meta"}

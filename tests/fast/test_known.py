@@ -11,9 +11,9 @@ from metaformer.block.metaformer_block import MetaFormerBlock
 from metaformer.block.norm import ModifiedLayerNorm
 from metaformer.block.residual import Residual
 from metaformer.block.token_mixers.pooling import Pooling
+from metaformer.fast.backends import plain_backend
 from metaformer.fast.for_training import for_training
 from metaformer.fast.known import is_known, is_untouched
-from metaformer.fast.plain import PlainBackend
 from metaformer.fast.stage import FoldedStage, folded
 from metaformer.models.metaformer import MetaFormer, Stage
 from metaformer.models.patch_embedding import PatchEmbedding
@@ -108,7 +108,7 @@ def changed(request, small, shake):
 
 def test_folding_keeps_what_somebody_changed(changed, images):
     with torch.no_grad():
-        copied = folded(changed, PlainBackend(torch.float32, sliced_pooling=False))
+        copied = folded(changed, plain_backend(torch.float32, sliced_pooling=False))
         torch.testing.assert_close(copied(images), changed(images), rtol=1e-4, atol=1e-5)
     assert type(copied.stages[0]) is FoldedStage
 

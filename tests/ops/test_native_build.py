@@ -8,8 +8,8 @@ import torch
 
 from metaformer.core.compiling import cpp_compiler
 from metaformer.ops.native import build, library
-from metaformer.ops.norm_pool.operator import norm_pool as operator
-from metaformer.ops.norm_pool.reference import norm_pool
+from metaformer.ops.norm_pool.native import NativeNormPool
+from metaformer.ops.norm_pool.reference import NormPool, norm_pool
 
 SMALL_SOURCE = 'extern "C" int mf_answer() { return 42; }\n'
 
@@ -19,10 +19,10 @@ def small_sources(tmp_path, monkeypatch):
     """Sources that compile in no time, and a cache of their own."""
     if cpp_compiler() is None:
         pytest.skip("no C++ compiler on the PATH")
-    sources = tmp_path / "sources"
-    sources.mkdir()
+    sources = tmp_path / "sources" / "answer"
+    sources.mkdir(parents=True)
     (sources / "answer.cpp").write_text(SMALL_SOURCE)
-    monkeypatch.setattr(build, "SOURCES", sources)
+    monkeypatch.setattr(build, "SOURCES", sources.parent)
     monkeypatch.setattr(build, "cache_folder", lambda: tmp_path / "cache")
     return sources
 
@@ -39,7 +39,7 @@ def no_compiler(monkeypatch):
 
 
 def build_in_another_process(sources, cache):
-    build.SOURCES, build.cache_folder = sources, lambda: cache
+    build.SOURCES, build.cache_folder = sources.parent, lambda: cache
     return str(build.built_library())
 
 
@@ -91,10 +91,10 @@ def test_a_compiler_that_hangs_is_given_up(small_sources, monkeypatch):
 
 
 def test_without_a_compiler_there_is_one_warning_and_the_plain_operator(no_compiler):
-    x, scale = torch.randn(2, 6, 5, 5), torch.randn(6)
-    expected, _ = norm_pool(x, scale, pool_size=3)
+    x, op = torch.randn(2, 6, 5, 5), NormPool(scale=torch.randn(6))
+    expected, _ = norm_pool(x, op)
     with pytest.warns(UserWarning, match=r"no C\+\+ compiler found") as caught:
-        results = [operator(x, None, scale, None, 3, "sample", 1e-5, False)[0] for _ in range(2)]
+        results = [NativeNormPool.pack(op).run(x, None)[0] for _ in range(2)]
     assert len(caught) == 1
     for result in results:
         torch.testing.assert_close(result, expected)

@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from metaformer.core.errors import ShapeError
-from metaformer.ops.native.packing import fill_up, pack_blocks, pack_panels, unpack_blocks, unpack_panels
-from metaformer.ops.norm_mlp.operator import norm_mlp as operator
-from metaformer.ops.norm_mlp.reference import ACTIVATIONS, norm_mlp
-from metaformer.ops.norm_mlp.training import trained_norm_mlp
+from metaformer.ops.native.packing import pack_blocks, pack_panels, unpack_blocks, unpack_panels
+from metaformer.ops.norm_mlp.native import NativeNormMLP
+from metaformer.ops.norm_mlp.reference import ACTIVATIONS, NormMLP, norm_mlp
+from metaformer.ops.norm_mlp.training import choose_trained_mlp, trained_norm_mlp
 from metaformer.ops.normalise import sample_moments
 from metaformer.ops.spare_buffers import SpareBuffers
 
@@ -22,13 +26,18 @@ def weights(channels, hidden, dtype=torch.float64):
     }
 
 
-def packed(layers, tile_columns):
-    return (
-        pack_panels(layers["weight1"], tile_columns),
-        fill_up(layers["bias1"], tile_columns),
-        pack_blocks(layers["weight2"], tile_columns),
-        fill_up(layers["bias2"], tile_columns),
-    )
+def operator(library, x, moments, *, want_moments=False, **named):
+    """The C++."""
+    return NativeNormMLP.pack(NormMLP(**named), library, want_moments=want_moments).run(x, moments)
+
+
+def trained(x, *, products=None, factor=None, spare=None, **named):
+    way = choose_trained_mlp(device=x.device, dtype=x.dtype, products=products or x.dtype, channels=x.shape[1])
+    return trained_norm_mlp(x, NormMLP(**named), way, factor=factor, spare=spare)
+
+
+def defined(x, *, factor=None, **named):
+    return norm_mlp(x, NormMLP(**named), factor=factor)
 
 
 def test_the_definition_is_norm_two_convolutions_layer_scale_and_residual():
@@ -38,7 +47,7 @@ def test_the_definition_is_norm_two_convolutions_layer_scale_and_residual():
     normed = F.group_norm(x, 1, norm_weight, norm_bias, 1e-5)
     expected = x + layer_scale[:, None, None] * fc2(F.gelu(fc1(normed)))
     first, second = fc1.weight.flatten(1), fc2.weight.flatten(1)
-    z, moments = norm_mlp(
+    z, moments = defined(
         x,
         weight1=first * norm_weight,
         bias1=fc1.bias + first @ norm_bias,
@@ -57,7 +66,7 @@ def test_gradcheck_of_the_definition(norm):
 
     def run(x, *layers):
         named = dict(zip(weights(3, 5), layers, strict=True))
-        return norm_mlp(x, **named, norm=norm, factor=factor)
+        return defined(x, **named, norm=norm, factor=factor)
 
     assert torch.autograd.gradcheck(run, (x, *layers))
 
@@ -66,14 +75,14 @@ def test_gradcheck_of_the_definition(norm):
 @pytest.mark.parametrize("slice_of", [1 << 20, 64], ids=["one slice", "many slices"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_training_equals_the_definition_forward_and_backward(activation, slice_of, spare, monkeypatch):
-    monkeypatch.setattr("metaformer.ops.norm_mlp.training.SLICE", slice_of)
+    monkeypatch.setattr("metaformer.ops.norm_mlp.training_plain.SLICE", slice_of)
     x = (torch.randn(3, 6, 4, 5, dtype=torch.float64) + 0.5).requires_grad_()
     layers = {name: weight.requires_grad_() for name, weight in weights(6, 20).items()}
     res_scale = torch.rand(6, dtype=torch.float64, requires_grad=True)
     factor = torch.tensor([0.0, 1.25, 1.25], dtype=torch.float64)
     options = {"activation": activation, "eps": 1e-3, "res_scale": res_scale, "factor": factor}
-    expected, _ = norm_mlp(x, **layers, **options)
-    actual = trained_norm_mlp(x, **layers, **options, spare=spare)
+    expected, _ = defined(x, **layers, **options)
+    actual = trained(x, **layers, **options, spare=spare)
     torch.testing.assert_close(actual, expected)
     seed, leaves = torch.randn_like(expected), (x, *layers.values(), res_scale)
     for mine, its in zip(*(torch.autograd.grad(z, leaves, seed) for z in (actual, expected)), strict=True):
@@ -91,11 +100,11 @@ def test_training_in_cpp_equals_the_definition_forward_and_backward(sizes, activ
     res_scale, factor = torch.rand(channels, requires_grad=True), torch.tensor([0.0, 1.25, 1.25])
     leaves = (x, *layers.values(), res_scale)
     for extra in ({}, {"res_scale": res_scale}, {"res_scale": res_scale, "factor": factor}):
-        actual = trained_norm_mlp(x, **layers, activation=activation, eps=1e-3, **extra, spare=spare)
+        actual = trained(x, **layers, activation=activation, eps=1e-3, **extra, spare=spare)
         wide = [leaf.detach().double().requires_grad_() for leaf in leaves]
         named = dict(zip(layers, wide[1:5], strict=True))
         doubled = {name: wide[5] if name == "res_scale" else value.double() for name, value in extra.items()}
-        expected, _ = norm_mlp(wide[0], **named, activation=activation, eps=1e-3, **doubled)
+        expected, _ = defined(wide[0], **named, activation=activation, eps=1e-3, **doubled)
         torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=5e-5)
         seed, num = torch.randn(x.shape), 6 if extra else 5
         mine = torch.autograd.grad(actual, leaves[:num], seed)
@@ -111,7 +120,7 @@ def test_training_in_cpp_is_the_same_every_time(library):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        losses = [trained_norm_mlp(x, **layers, activation="gelu", eps=1e-5).square().sum() for _ in range(3)]
+        losses = [trained(x, **layers, activation="gelu", eps=1e-5).square().sum() for _ in range(3)]
         runs = [torch.autograd.grad(loss, (x, *layers.values())) for loss in losses]
     finally:
         torch.set_num_threads(before)
@@ -122,9 +131,9 @@ def test_training_in_cpp_is_the_same_every_time(library):
 def test_training_under_autocast_multiplies_in_bfloat16_and_gives_gradients_in_float32():
     x = torch.randn(2, 16, 4, 4, requires_grad=True)
     layers = {name: weight.requires_grad_() for name, weight in weights(16, 64, torch.float32).items()}
-    expected, _ = norm_mlp(x, **layers)
+    expected, _ = defined(x, **layers)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        actual = trained_norm_mlp(x, **layers, activation="gelu", eps=1e-5)
+        actual = trained(x, products=torch.bfloat16, **layers, activation="gelu", eps=1e-5)
     assert actual.dtype == torch.float32
     torch.testing.assert_close(actual, expected, rtol=5e-2, atol=5e-2)
     assert not torch.equal(actual, expected)
@@ -141,7 +150,7 @@ def test_training_under_autocast_multiplies_in_bfloat16_and_gives_gradients_in_f
 def test_a_kept_hidden_tensor_is_used_once_and_goes_back(dtype):
     spare, layers = SpareBuffers(), weights(8, 40, dtype)
     x = torch.randn(2, 8, 9, 9, dtype=dtype, requires_grad=True)
-    z = trained_norm_mlp(x, **layers, activation="gelu", eps=1e-5, spare=spare)
+    z = trained(x, **layers, activation="gelu", eps=1e-5, spare=spare)
     first = torch.autograd.grad(z.square().sum(), x, retain_graph=True)
     (buffers,) = spare._spare.values()
     assert sum(buffer.numel() for buffer in buffers) >= 2 * 81 * 40
@@ -151,10 +160,10 @@ def test_a_kept_hidden_tensor_is_used_once_and_goes_back(dtype):
     torch.testing.assert_close(again, first)
     # Taken by the next step; not at all where there will be no backward pass.
     with torch.no_grad():
-        trained_norm_mlp(x, **layers, activation="gelu", eps=1e-5, spare=spare)
-    trained_norm_mlp(x.detach(), **layers, activation="gelu", eps=1e-5, spare=spare)
+        trained(x, **layers, activation="gelu", eps=1e-5, spare=spare)
+    trained(x.detach(), **layers, activation="gelu", eps=1e-5, spare=spare)
     assert len(buffers) == 1
-    trained_norm_mlp(x, **layers, activation="gelu", eps=1e-5, spare=spare)
+    trained(x, **layers, activation="gelu", eps=1e-5, spare=spare)
     assert not buffers
 
 
@@ -162,7 +171,7 @@ def test_training_keeps_nothing_hidden_unless_it_may():
     kept = []
     x, layers = torch.randn(2, 8, 9, 9, requires_grad=True), weights(8, 64, torch.float32)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        trained_norm_mlp(x, **layers, activation="gelu", eps=1e-5)
+        trained(x, **layers, activation="gelu", eps=1e-5)
     assert sum(tensor.numel() >= x.numel() for tensor in kept) == 1
 
 
@@ -184,9 +193,9 @@ def test_the_operator_equals_the_definition(library, activation, dtype, layouts)
         for norm, x in zip(
             ("sample", "token", "none"), layouts(torch.randn(3, channels, *grid).to(dtype)), strict=True
         ):
-            expected, _ = norm_mlp(x.double(), **wide, activation=activation, norm=norm, res_scale=res_scale.double())
-            options = (res_scale, hidden, activation, norm, 1e-5, True, True)
-            z, moments = operator(x, sample_moments(x), *packed(layers, library.tile_columns), *options)
+            expected, _ = defined(x.double(), **wide, activation=activation, norm=norm, res_scale=res_scale.double())
+            options = {"res_scale": res_scale, "activation": activation, "norm": norm, "want_moments": True}
+            z, moments = operator(library, x, sample_moments(x), **layers, **options)
             tolerance = TOLERANCE[dtype]
             torch.testing.assert_close(z.double(), expected, rtol=tolerance, atol=5 * tolerance)
             torch.testing.assert_close(moments, sample_moments(z), rtol=1e-4, atol=1e-5)
@@ -197,12 +206,11 @@ def test_the_operator_equals_the_definition(library, activation, dtype, layouts)
 def test_however_threads_share_the_work_the_result_is_the_same(library, tokens, threads):
     # Few tokens with many hidden channels are shared by hidden channels, the others by tokens.
     layers, x = weights(40, 1100, torch.float32), torch.randn(1, 40, *tokens)
-    expected, _ = norm_mlp(x, **layers, norm="token")
+    expected, _ = defined(x, **layers, norm="token")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        options = (None, 1100, "gelu", "token", 1e-5, True, True)
-        results = [operator(x, None, *packed(layers, library.tile_columns), *options)[0] for _ in range(3)]
+        results = [operator(library, x, None, **layers, norm="token", want_moments=True)[0] for _ in range(3)]
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(results[0], expected, rtol=1e-5, atol=2e-5)
@@ -211,34 +219,54 @@ def test_however_threads_share_the_work_the_result_is_the_same(library, tokens, 
 
 def test_without_the_residual(library):
     layers, x = weights(6, 24, torch.float32), torch.randn(2, 6, 3, 3)
-    expected, _ = norm_mlp(x, **layers, skip=False)
-    options = (None, 24, "gelu", "sample", 1e-5, False, False)
-    z, moments = operator(x, sample_moments(x), *packed(layers, library.tile_columns), *options)
+    expected, _ = defined(x, **layers, skip=False)
+    z, moments = operator(library, x, sample_moments(x), **layers, skip=False)
     torch.testing.assert_close(z, expected, rtol=1e-5, atol=1e-5)
-    assert moments.shape == (0, 2)
+    assert moments is None
 
 
 def test_weights_packed_on_another_kind_of_machine_still_work(library):
     layers, x = weights(6, 24, torch.float32), torch.randn(2, 6, 3, 3)
-    expected, _ = norm_mlp(x, **layers)
-    options = (None, 24, "gelu", "sample", 1e-5, True, False)
-    z, _ = operator(x, sample_moments(x), *packed(layers, 2 * library.tile_columns), *options)
+    expected, _ = defined(x, **layers)
+    other = replace(library, tile_columns=2 * library.tile_columns)
+    z, _ = operator(other, x, sample_moments(x), **layers)
     torch.testing.assert_close(z, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_weights_of_another_shape_are_refused(library):
-    fc1, bias1, fc2, bias2 = packed(weights(6, 24, torch.float32), library.tile_columns)
-    options = (None, 24, "gelu", "none", 1e-5, True, False)
+    packed = NativeNormMLP.pack(NormMLP(**weights(6, 24, torch.float32), norm="none"), library)
     with pytest.raises(ShapeError, match=r"bias2 must be \d+ contiguous float32"):
-        operator(torch.randn(1, 6, 2, 2), None, fc1, bias1, fc2, bias2[:5], *options)
+        replace(packed, bias2=packed.bias2[:5]).run(torch.randn(1, 6, 2, 2), None)
     with pytest.raises(ShapeError, match="fc1 must be"):
-        operator(torch.randn(1, 7, 2, 2), None, fc1, bias1, fc2, bias2, *options)
+        packed.run(torch.randn(1, 7, 2, 2), None)
 
 
 @pytest.mark.parametrize("activation", ["gelu", "silu"])
 def test_activations_are_right_far_out(library, activation):
     x = torch.linspace(-30, 30, 4001).reshape(1, 1, 1, -1)
     one = {"weight1": torch.ones(1, 1), "bias1": torch.zeros(1), "weight2": torch.ones(1, 1), "bias2": torch.zeros(1)}
-    options = (None, 1, activation, "none", 0.0, False, False)
-    y, _ = operator(x, None, *packed(one, library.tile_columns), *options)
+    y, _ = operator(library, x, None, **one, activation=activation, norm="none", eps=0.0, skip=False)
     torch.testing.assert_close(y, ACTIVATIONS[activation](x), rtol=2e-6, atol=2e-6)
+
+
+def test_a_checkpointed_block_keeps_no_hidden_tensor():
+    spare, alive = SpareBuffers(), []
+    take = spare.take
+    spare.take = lambda shape, dtype: (
+        alive.append(StorageWeakRef((buffer := take(shape, dtype)).untyped_storage())) or buffer
+    )
+    layers = weights(8, 40, torch.float32)
+    x = torch.randn(2, 8, 9, 9, requires_grad=True)
+
+    def run(x):
+        return trained(x, **layers, spare=spare)
+
+    expected = torch.autograd.grad(run(run(x)).square().sum(), x)
+    alive.clear()
+    spare.clear()
+    z = x
+    for _ in range(2):
+        z = torch.utils.checkpoint.checkpoint(run, z, use_reentrant=False)
+    assert len(alive) == 2
+    assert all(kept.expired() for kept in alive)
+    torch.testing.assert_close(torch.autograd.grad(z.square().sum(), x), expected)

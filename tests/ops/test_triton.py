@@ -27,7 +27,7 @@ torch.Tensor.new_empty = lambda x, *size, **options: poisoned(new_empty(x, *size
 
 POOL = """
 from metaformer.ops.norm_pool import triton as kernels
-from metaformer.ops.norm_pool.reference import norm_pool
+from metaformer.ops.norm_pool.reference import NormPool, norm_pool
 from metaformer.ops.normalise import sample_moments
 
 
@@ -50,7 +50,8 @@ for grid, pool_size, dtype, layout in cases:
     x, extra, launch = list(layouts(plain))[layout], (None, res, res)[layout], ((64, 2), (32, 1), (64, 1))[layout]
     inputs = x.detach().double().requires_grad_(), scale.double().requires_grad_()
     wide = None if extra is None else extra.double()
-    y, _ = norm_pool(*inputs, pool_size=pool_size, res_scale=wide, factor=factor.double())
+    op = NormPool(scale=inputs[1], pool_size=pool_size, res_scale=wide)
+    y, _ = norm_pool(inputs[0], op, factor=factor.double())
     moments = sample_moments(x)
     rstd = torch.rsqrt(moments[:, 1] + 1e-5)
     mine, mine_moments = kernels.forward(x, factor * rstd, scale, extra, pool_size, launch)
@@ -70,13 +71,37 @@ for grid, pool_size, dtype, layout in cases:
     )
     assert_close(mine_x.double(), expected_x, **tolerance)
 assert kernels.fastest_launch(plain, 3) == kernels.LAUNCHES[0]
+
+# A grid's second and third axes end at 65,535: batches may be larger.
+class Recorder:
+    def __getitem__(self, grid):
+        assert max(grid[1:], default=0) <= 65535 and grid[0] < 2**31, grid
+        grids.append(grid)
+        return lambda *args, **options: None
+
+
+grids, names = [], ("_forward_kernel", "_reduce_kernel", "_backward_kernel")
+real = {name: getattr(kernels, name) for name in names}
+for name in names:
+    setattr(kernels, name, Recorder())
+many, one = torch.zeros(70_000, 1, 1, 1), torch.ones(1)
+per_sample = torch.ones(70_000)
+kernels.forward(many, per_sample, one, None, 3, (64, 2))
+kernels.sums_for_backward(many, many, 3)
+kernels.backward(
+    many, many, gain=per_sample, mean=per_sample, pull=per_sample, scale=one, res_scale=None, pool_size=3,
+    launch=(64, 2),
+)
+assert len(grids) == 3
+for name, kernel in real.items():
+    setattr(kernels, name, kernel)
 kernels.probe(torch.device("cpu"))
 print("checked")
 """
 
 MLP = """
 from metaformer.ops.norm_mlp import triton as kernels
-from metaformer.ops.norm_mlp.reference import ACTIVATIONS, norm_mlp
+from metaformer.ops.norm_mlp.reference import ACTIVATIONS, NormMLP, norm_mlp
 from metaformer.ops.normalise import sample_moments
 
 cases = [("gelu", torch.float32, True), ("relu", torch.float32, False), ("silu", torch.float32, True)]
@@ -91,15 +116,12 @@ for (activation, dtype, extras), (channels, hidden) in zip(cases, [(20, 70), (33
     weights = {name: weight.to(dtype) for name, weight in weights.items()}
     res, factor = (torch.rand(channels), torch.tensor([0.0, 1.25, 1.25])) if extras else (None, None)
     wide = {name: weight.double() for name, weight in weights.items()}
-    options = {"res_scale": res, "factor": factor}
-    options = {name: value if value is None else value.double() for name, value in options.items()}
-    z, _ = norm_mlp(x.double(), **wide, activation=activation, **options)
+    op = NormMLP(**weights, activation=activation, res_scale=res)
+    wide_op = NormMLP(**wide, activation=activation, res_scale=None if res is None else res.double())
+    z, _ = norm_mlp(x.double(), wide_op, factor=None if factor is None else factor.double())
     rows = x.permute(0, 2, 3, 1).flatten(0, 2).contiguous()
     launch, moments = (32, 32, 1), sample_moments(x)
-    mine, sums = kernels.forward(
-        rows, moments, tokens=15, **weights, activation=activation, eps=1e-5, res_scale=res, factor=factor,
-        launch=launch,
-    )
+    mine, sums = kernels.forward(rows, moments, op, tokens=15, factor=factor, launch=launch)
     expected = z.permute(0, 2, 3, 1).flatten(0, 2)
     tolerance = {"rtol": TOLERANCE[dtype], "atol": 4 * TOLERANCE[dtype]}
     assert_close(mine.double(), expected, **tolerance)
@@ -114,10 +136,7 @@ for (activation, dtype, extras), (channels, hidden) in zip(cases, [(20, 70), (33
     after = ACTIVATIONS[activation](before)
     branch = grad.double() if factor is None else grad.double() * factor.repeat_interleave(15)[:, None]
     (expected_grad,) = torch.autograd.grad(after, before, branch @ wide["weight2"])
-    del weights["bias2"]
-    mine_after, mine_grad = kernels.hidden_grads(
-        rows, grad, moments, tokens=15, **weights, activation=activation, eps=1e-5, factor=factor, launch=launch
-    )
+    mine_after, mine_grad = kernels.hidden_grads(rows, grad, moments, op, tokens=15, factor=factor, launch=launch)
     assert_close(mine_after.double(), after.detach(), **tolerance)
     assert_close(mine_grad.double(), expected_grad, **tolerance)
 assert kernels.fastest_launch(rows, 40, dtype) == kernels.LAUNCHES[0]
@@ -129,7 +148,9 @@ print("checked")
 MODEL = """
 from dataclasses import replace
 from metaformer.block.norm import BatchNormConfig
-from metaformer.fast.gpu import TritonBackend, TritonMLP, TritonPooling
+from metaformer.fast.backends import choose_launches, triton_backend
+from metaformer.ops.norm_mlp.triton import TritonNormMLP
+from metaformer.ops.norm_pool.triton import TritonNormPool
 from metaformer.fast.stage import folded
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.zoo import ZOO
@@ -140,10 +161,11 @@ for name, change in (("poolformerv2_s12", {}), ("poolformer_s12", {"norm": Batch
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-        copy, images = folded(model, TritonBackend(torch.float32)), torch.randn(2, 3, 32, 32)
+        copy, images = folded(model, triton_backend(torch.float32)), torch.randn(2, 3, 32, 32)
         assert_close(copy(images), model(images), rtol=1e-4, atol=1e-5)
-    kinds = {type(step) for stage in copy.stages for block in stage.blocks for step in block.children()}
-    assert TritonPooling in kinds and (change or TritonMLP in kinds)
+    choose_launches(copy, images)
+    kinds = {step.kind for stage in copy.stages for block in stage.blocks for step in block.children()}
+    assert TritonNormPool in kinds and (change or TritonNormMLP in kinds)
 print("checked")
 """
 
@@ -151,33 +173,28 @@ TRAINING = """
 from metaformer.ops.norm_mlp import training as mlp
 from metaformer.ops.norm_mlp import training_triton
 from metaformer.ops.norm_mlp import triton as mlp_kernels
+from metaformer.ops.norm_mlp.reference import NormMLP
+from metaformer.ops.norm_mlp.training_plain import InSlices
 from metaformer.ops.norm_pool import training as pool
 from metaformer.ops.norm_pool import triton as pool_kernels
+from metaformer.ops.norm_pool.reference import NormPool
 
 training_triton.SLICE = 2 * 6 * 24
-used = []
 
 
 def gradients(on_kernels, dtype, factor, res_scale):
-    def chosen(kernels):
-        used.append(on_kernels)
-        return kernels if on_kernels else None
-
-    pool.kernels_for = lambda x: chosen(pool_kernels)
-    training_triton.kernels_for = lambda x, dtype: chosen(mlp_kernels)
+    pool_way = pool.PoolInTriton(pool_kernels) if on_kernels else pool.PlainPool()
+    mlp_way = training_triton.InTriton(mlp_kernels, dtype) if on_kernels else InSlices(dtype)
     torch.manual_seed(1)
     x = (torch.randn(3, 20, 2, 3) + 0.5).requires_grad_()
     names = {"scale": (20,), "bias": (20,), "res": (20,), "w1": (24, 20), "b1": (24,), "w2": (20, 24), "b2": (20,)}
     p = {name: torch.randn(shape).requires_grad_() for name, shape in names.items()}
     res = p["res"] if res_scale else None
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
-        y, moments = pool.trained_norm_pool(
-            x, p["scale"], p["bias"], pool_size=3, eps=1e-5, res_scale=res, factor=factor
-        )
-        z = mlp.trained_norm_mlp(
-            y, weight1=p["w1"], bias1=p["b1"], weight2=p["w2"], bias2=p["b2"], activation="gelu", eps=1e-5,
-            moments=moments, res_scale=res, factor=factor,
-        )
+        op = NormPool(scale=p["scale"], res_scale=res)
+        y, moments = pool.trained_norm_pool(x, op, pool_way, bias=p["bias"], factor=factor)
+        op = NormMLP(weight1=p["w1"], bias1=p["b1"], weight2=p["w2"], bias2=p["b2"], res_scale=res)
+        z = mlp.trained_norm_mlp(y, op, mlp_way, moments=moments, factor=factor)
     assert z.dtype == torch.float32
     # The moments are differentiated too.
     loss = (z.square() * torch.linspace(0, 1, z.numel()).view_as(z)).sum() + moments.square().sum()
@@ -191,7 +208,6 @@ for dtype, factor, res_scale in (
     for mine, its in zip(*(gradients(way, dtype, factor, res_scale) for way in (True, False)), strict=True):
         size = its.abs().max().clamp(min=1e-6)
         assert_close(mine / size, its / size, rtol=0, atol=2e-5 if dtype is torch.float32 else 5e-2)
-assert used.count(True) == used.count(False) > 0
 print("checked")
 """
 

@@ -79,6 +79,6 @@ def optimize(
     if out is not None:
         save_program(chosen, example, out)
         console.print(
-            f"wrote {out}; to load it: import metaformer.fast.native; torch.export.load({str(out)!r}).module()"
+            f"wrote {out}; to load it: import metaformer.fast.backends; torch.export.load({str(out)!r}).module()"
         )
     return 0

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from metaformer.core.compiling import Options, compile_module, compiler_names, cpp_compiler
-from metaformer.fast.native import NativeBackend
-from metaformer.fast.plain import PlainBackend
+from metaformer.fast.backends import native_backend, plain_backend, triton_backend
 from metaformer.fast.stage import folded
 from metaformer.models.metaformer import MetaFormer
 from metaformer.ops.native.library import library_or_reason
@@ -98,9 +97,7 @@ def on_gpu(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
         raise NotHereError("the Triton kernels compute in float32")
     if importlib.util.find_spec("triton") is None:
         raise NotHereError("Triton is not installed")
-    from metaformer.fast.gpu import TritonBackend
-
-    return _in_dtype(folded(_wide(model), TritonBackend(dtype)).to(dtype), model, dtype)
+    return _in_dtype(folded(_wide(model), triton_backend(dtype)).to(dtype), model, dtype)
 
 
 # The name in the trial's table -> how the model is made. The first is what all others are compared with.
@@ -115,8 +112,7 @@ CANDIDATES: dict[str, Callable[[MetaFormer, torch.dtype], nn.Module]] = {
 
 
 def _folded_plain(model: MetaFormer, dtype: torch.dtype, *, sliced_pooling: bool) -> nn.Module:
-    backend = PlainBackend(dtype, sliced_pooling=sliced_pooling)
-    return folded(_wide(model), backend).to(dtype=dtype)
+    return folded(_wide(model), plain_backend(dtype, sliced_pooling=sliced_pooling)).to(dtype)
 
 
 def _folded_native(model: MetaFormer) -> MetaFormer:
@@ -125,7 +121,7 @@ def _folded_native(model: MetaFormer) -> MetaFormer:
     library = library_or_reason()
     if isinstance(library, str):
         raise NotHereError(library)
-    return folded(_wide(model), NativeBackend(library))
+    return folded(_wide(model), native_backend(library))
 
 
 def _wide(model: MetaFormer) -> MetaFormer:

@@ -1,37 +1,42 @@
 """The same model to train, with less memory and time: fused sub-blocks on the same parameters."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metaformer.block.activation import StarReLU
 from metaformer.block.channel_mlp import ChannelMLP
 from metaformer.block.metaformer_block import MetaFormerBlock
 from metaformer.block.norm import ModifiedLayerNorm
 from metaformer.block.residual import Residual
 from metaformer.block.token_mixers.pooling import Pooling
 from metaformer.core.errors import ConfigError
-from metaformer.fast.fold import activation_name
+from metaformer.fast.fold import activation_name, fold_mlp, fold_norm
 from metaformer.fast.known import is_known
 from metaformer.models.metaformer import MetaFormer
 from metaformer.ops.drop_path import drop_path
-from metaformer.ops.norm_mlp.training import trained_norm_mlp
-from metaformer.ops.norm_pool.training import trained_norm_pool
+from metaformer.ops.norm_mlp.training import TrainedMLP, choose_trained_mlp, trained_norm_mlp
+from metaformer.ops.norm_pool.reference import NormPool
+from metaformer.ops.norm_pool.training import TrainedPool, choose_trained_pool, trained_norm_pool
 from metaformer.ops.spare_buffers import SpareBuffers
 
 
-def for_training(model: nn.Module, *, keep_hidden: bool = True) -> MetaFormer:
+def for_training(model: nn.Module, *, keep_hidden: bool = True, products: torch.dtype | None = None) -> MetaFormer:
     """Swaps the forward of the model's blocks for fused operators, in place.
 
     Parameters, their names, checkpoints and the random numbers of stochastic depth stay as they are; only blocks with
     the modified layer norm change: their pooling sub-block, and their MLP sub-block. The others are left alone, and so
     are parts of other classes than ours, subclasses included. A sub-block with a hook on one of its parts runs plainly
-    for as long as the hook is there.
+    for as long as the hook is there. The kernels are chosen here, and again when the model moves or is cast.
 
     Args:
-        model: A MetaFormer; asked again, another `keep_hidden` takes effect.
+        model: A MetaFormer; asked again, other options take effect.
         keep_hidden: On a CPU, keep the hidden tensor of each MLP, once, for the backward pass. Else it is computed
             again: less memory, a quarter more multiply-adds in the backward pass.
+        products: What matrices are multiplied in: the dtype of the autocast that the model will be trained under. None:
+            that of its parameters.
 
     Raises:
         ConfigError: The model is no MetaFormer, or none of its blocks can be fused.
@@ -46,7 +51,8 @@ def for_training(model: nn.Module, *, keep_hidden: bool = True) -> MetaFormer:
     blocks = [module for module in model.modules() if isinstance(module, FusedBlock)]
     for block in blocks:
         # One for all: with gradient checkpointing, blocks of one size need a single buffer.
-        block.spare = spare
+        block.spare, block.products = spare, products
+        block.choose_kernels()
     if not blocks:
         raise ConfigError(
             "no block of this model can be fused for training: that takes the modified layer norm, with pooling or "
@@ -59,6 +65,19 @@ class FusedBlock(MetaFormerBlock):
     """A block whose sub-blocks keep their input, the moments of its samples and at most one hidden tensor."""
 
     spare: SpareBuffers | None = None  # for hidden tensors; None: they are computed again
+    products: torch.dtype | None = None  # of matrix products; None: that of the parameters
+    trained_pool: TrainedPool
+    trained_mlp: TrainedMLP
+
+    def choose_kernels(self) -> None:
+        """For the device and the dtype of the parameters."""
+        norm = self.norm2 if isinstance(self.norm2, ModifiedLayerNorm) else self.norm1
+        assert isinstance(norm, ModifiedLayerNorm)
+        weight = norm.weight
+        place: Any = {"device": weight.device, "dtype": weight.dtype}
+        self.trained_pool = choose_trained_pool(**place)
+        products = weight.dtype if self.products is None else self.products
+        self.trained_mlp = choose_trained_mlp(**place, products=products, channels=len(weight))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         moments = None
@@ -75,15 +94,9 @@ class FusedBlock(MetaFormerBlock):
         assert isinstance(norm, ModifiedLayerNorm)
         assert isinstance(mixer, Pooling)
         x = _as_wide_as(norm.weight, x)
-        return trained_norm_pool(
-            x,
-            norm.weight if residual.layer_scale is None else norm.weight * residual.layer_scale,
-            norm.bias,
-            pool_size=mixer.pool_size,
-            eps=norm.eps,
-            res_scale=residual.res_scale,
-            factor=_factor(residual, x),
-        )
+        scale = norm.weight if residual.layer_scale is None else norm.weight * residual.layer_scale
+        op = NormPool(scale=scale, res_scale=residual.res_scale, pool_size=mixer.pool_size, eps=norm.eps)
+        return trained_norm_pool(x, op, self.trained_pool, bias=norm.bias, factor=_factor(residual, x))
 
     def _channel_mlp(self, x: Tensor, moments: Tensor | None) -> Tensor:
         norm, mlp, residual = self.norm2, self.channel_mlp, self.residual2
@@ -91,32 +104,26 @@ class FusedBlock(MetaFormerBlock):
         assert isinstance(mlp, ChannelMLP)
         assert isinstance(residual, Residual)
         x = _as_wide_as(norm.weight, x)
-        activation = activation_name(mlp.activation)
-        assert activation is not None
-        first, second = mlp.fc1.weight.flatten(1), mlp.fc2.weight.flatten(1)
-        bias1 = first.new_zeros(first.shape[0]) if mlp.fc1.bias is None else mlp.fc1.bias
-        bias2 = second.new_zeros(second.shape[0]) if mlp.fc2.bias is None else mlp.fc2.bias
         # Autograd unfolds what is folded here: these are of the size of the weights.
-        if norm.bias is not None:
-            bias1 = bias1 + first @ norm.bias
-        if isinstance(mlp.activation, StarReLU):
-            bias2 = bias2 + mlp.activation.bias * second.sum(dim=1)
-            second = mlp.activation.scale * second
-        if residual.layer_scale is not None:
-            second, bias2 = residual.layer_scale[:, None] * second, residual.layer_scale * bias2
-        return trained_norm_mlp(
-            x,
-            weight1=first * norm.weight,
-            bias1=bias1,
-            weight2=second,
-            bias2=bias2,
-            activation=activation,
-            eps=norm.eps,
-            moments=moments,
-            res_scale=residual.res_scale,
-            factor=_factor(residual, x),
-            spare=self.spare,
-        )
+        folded = fold_norm(norm, norm.weight)
+        assert folded is not None
+        op = fold_mlp(folded, mlp, residual)
+        assert op is not None
+        factor = _factor(residual, x)
+        return trained_norm_mlp(x, op, self.trained_mlp, moments=moments, factor=factor, spare=self.spare)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FusedBlock":
+        super()._apply(fn, recurse)
+        self.choose_kernels()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Kernels belong to a process and a machine.
+        return {name: value for name, value in vars(self).items() if name not in ("trained_pool", "trained_mlp")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.choose_kernels()
 
 
 def _fuses_mixer(block: MetaFormerBlock) -> bool:

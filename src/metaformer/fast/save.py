@@ -13,7 +13,7 @@ def save_program(model: nn.Module, example: Tensor, path: Path) -> None:
     """Writes what `optimize` returned, for inputs of the example's shape.
 
     A compiled model is written as what was compiled: compile it again where it is loaded. To load a program that uses
-    our operators, `import metaformer.fast.native` first, then `torch.export.load(path).module()`; weights that were
+    our operators, `import metaformer.fast.backends` first, then `torch.export.load(path).module()`; weights that were
     packed on another kind of machine are read by the plain operators there.
     """
     plain = getattr(model, "_orig_mod", model)

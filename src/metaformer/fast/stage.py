@@ -13,6 +13,7 @@ from metaformer.block.residual import LeftOut, Residual
 from metaformer.block.token_mixers.attention import Attention
 from metaformer.block.token_mixers.pooling import Pooling
 from metaformer.block.token_mixers.separable_conv import SeparableConv
+from metaformer.fast.backends import Backend
 from metaformer.fast.fold import (
     FoldedActivation,
     as_matrix,
@@ -26,25 +27,23 @@ from metaformer.fast.fold import (
     fold_pooling,
     layer_scale_of,
     no_norm,
-    res_scale_of,
 )
 from metaformer.fast.for_training import FusedBlock
 from metaformer.fast.known import is_known, is_untouched
 from metaformer.fast.steps import (
     AttentionStep,
-    Backend,
     DepthwiseStep,
     IdentityStep,
     PatchEmbeddingStep,
     SeparableConvStep,
-    Step,
-    UnfoldedBlockStep,
-    UnfoldedConvolutionStep,
     UnfoldedMixerStep,
     UnfoldedMLPStep,
+    UnfoldedStep,
 )
 from metaformer.models.metaformer import MetaFormer, Stage
 from metaformer.models.patch_embedding import PatchEmbedding
+from metaformer.ops.arguments import Features
+from metaformer.ops.depthwise.reference import Depthwise
 
 NO_ACTIVATION = FoldedActivation(name="none")
 
@@ -57,7 +56,7 @@ class FoldedBlock(nn.Module):
         self.token_mixer = token_mixer
         self.channel_mlp = channel_mlp
 
-    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
+    def forward(self, x: Tensor, moments: Tensor | None) -> Features:
         x, moments = self.token_mixer(x, moments)
         return (x, moments) if self.channel_mlp is None else self.channel_mlp(x, moments)
 
@@ -114,7 +113,7 @@ def _reads_moments(norm: nn.Module) -> bool:
 
 def _fold_block(block: nn.Module, backend: Backend, want_moments: bool) -> nn.Module:
     if not _is_our_block(block):
-        return UnfoldedBlockStep(block)
+        return UnfoldedStep(block)
     mlp: nn.Module | None = None
     if not isinstance(block.residual2, LeftOut):
         mlp = _fold_mlp(block, backend, want_moments)
@@ -130,7 +129,7 @@ def _fold_mlp(block: MetaFormerBlock, backend: Backend, want_moments: bool) -> n
         return UnfoldedMLPStep(block)
     norm = fold_norm(block.norm2, as_matrix(channel_mlp.fc1.weight)[0])
     mlp = fold_mlp(norm, channel_mlp, residual) if norm else None
-    return backend.mlp(mlp, want_moments) if mlp else UnfoldedMLPStep(block)
+    return backend.build(mlp, want_moments=want_moments) if mlp else UnfoldedMLPStep(block)
 
 
 def _fold_mixer(block: MetaFormerBlock, backend: Backend, want_moments: bool) -> nn.Module:
@@ -144,23 +143,22 @@ def _fold_mixer(block: MetaFormerBlock, backend: Backend, want_moments: bool) ->
     match mixer:
         case Pooling():
             pooling = fold_pooling(norm, mixer.pool_size, residual)
-            return backend.pooling(pooling, want_moments) if pooling else UnfoldedMixerStep(block)
+            return backend.build(pooling, want_moments=want_moments) if pooling else UnfoldedMixerStep(block)
         case Attention():
-            qkv = backend.convolution(fold_linear(norm, mixer.qkv, NO_ACTIVATION), False)
-            proj = backend.convolution(fold_last_linear(mixer.proj, residual), want_moments)
+            qkv = backend.build(fold_linear(norm, mixer.qkv, NO_ACTIVATION))
+            proj = backend.build(fold_last_linear(mixer.proj, residual), want_moments=want_moments)
             return AttentionStep(qkv, proj, mixer.head_dim)
         case SeparableConv() if (activation := fold_activation(mixer.activation)) is not None:
-            pwconv1 = backend.convolution(fold_linear(norm, mixer.pwconv1, activation), False)
-            pwconv2 = backend.convolution(fold_last_linear(mixer.pwconv2, residual), want_moments)
-            return SeparableConvStep(
-                pwconv1, backend.depthwise(mixer.dwconv.weight.detach(), bias_of(mixer.dwconv)), pwconv2
-            )
+            pwconv1 = backend.build(fold_linear(norm, mixer.pwconv1, activation))
+            pwconv2 = backend.build(fold_last_linear(mixer.pwconv2, residual), want_moments=want_moments)
+            dwconv = backend.build(Depthwise(weight=mixer.dwconv.weight, bias=bias_of(mixer.dwconv)))
+            return SeparableConvStep(pwconv1, dwconv, pwconv2)
         case nn.Conv2d() if _is_depthwise(mixer):
             layer_scale = layer_scale_of(residual, norm.weight)
-            weight, bias = layer_scale[:, None, None, None] * mixer.weight.detach(), layer_scale * bias_of(mixer)
-            return DepthwiseStep(norm, backend.depthwise(weight, bias), res_scale_of(residual))
+            weight, bias = layer_scale[:, None, None, None] * mixer.weight, layer_scale * bias_of(mixer)
+            return DepthwiseStep(norm, backend.build(Depthwise(weight=weight, bias=bias)), residual.res_scale)
         case nn.Identity():
-            return IdentityStep(norm, layer_scale_of(residual, norm.weight), res_scale_of(residual))
+            return IdentityStep(norm, layer_scale_of(residual, norm.weight), residual.res_scale)
         case _:
             return UnfoldedMixerStep(block)
 
@@ -189,9 +187,9 @@ def _fold_patch_embedding(
     patch_embed: PatchEmbedding, position_embed: nn.Module, backend: Backend, want_moments: bool
 ) -> PatchEmbeddingStep:
     if not is_known(patch_embed) or not _is_linear(patch_embed):
-        return PatchEmbeddingStep(nn.Identity(), UnfoldedConvolutionStep(patch_embed), nn.Identity(), position_embed)
+        return PatchEmbeddingStep(nn.Identity(), UnfoldedStep(patch_embed), nn.Identity(), position_embed)
     conv, pre_norm, post_norm = patch_embed.conv, patch_embed.pre_norm, patch_embed.post_norm
-    like = conv.weight.detach()[0, :, 0, 0]
+    like = conv.weight[0, :, 0, 0]
     before = fold_norm(pre_norm, like)
     # Zeros surround the normalised features: what the norm adds is missing there, and does not fold.
     is_inside = conv.padding != (0, 0) and not isinstance(pre_norm, nn.Identity)
@@ -201,9 +199,9 @@ def _fold_patch_embedding(
         pre_norm = nn.Identity()
     convolution = fold_convolution(before, conv)
     if isinstance(post_norm, LayerNorm):
-        bias = None if post_norm.bias is None else post_norm.bias.detach()
-        convolution = replace(
-            convolution, post_weight=post_norm.weight.detach(), post_bias=bias, post_eps=post_norm.eps
-        )
+        bias = None if post_norm.bias is None else post_norm.bias
+        convolution = replace(convolution, post_weight=post_norm.weight, post_bias=bias, post_eps=post_norm.eps)
         post_norm = nn.Identity()
-    return PatchEmbeddingStep(pre_norm, backend.convolution(convolution, want_moments), post_norm, position_embed)
+    return PatchEmbeddingStep(
+        pre_norm, backend.build(convolution, want_moments=want_moments), post_norm, position_embed
+    )

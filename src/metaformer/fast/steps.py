@@ -1,45 +1,16 @@
 """What a folded stage is made of: each step takes features and, where they are known, the moments of their samples.
 
-A backend says how the four basic steps are computed; how they are put together is the same for all.
+A backend says how the fused operators are computed; how they are put together is the same for all.
 """
-
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaformer.block.metaformer_block import MetaFormerBlock
-from metaformer.fast.fold import FoldedConvolution, FoldedMLP, FoldedNorm, FoldedPooling
+from metaformer.fast.fold import FoldedNorm
+from metaformer.ops.arguments import Features
 from metaformer.ops.normalise import normalise, sample_moments
-
-# Features, and mean and variance of each sample or None.
-Step = tuple[Tensor, Tensor | None]
-
-
-@runtime_checkable
-class Backend(Protocol):
-    """Builds the basic steps; `want_moments` asks for the moments of what comes out."""
-
-    def pooling(self, folded: FoldedPooling, want_moments: bool) -> nn.Module: ...
-
-    def mlp(self, folded: FoldedMLP, want_moments: bool) -> nn.Module: ...
-
-    def convolution(self, folded: FoldedConvolution, want_moments: bool) -> nn.Module: ...
-
-    def depthwise(self, weight: Tensor, bias: Tensor) -> nn.Module: ...
-
-
-class KeepsDtype(nn.Module):
-    """A step that chose the dtype of each of its weights: `.to(dtype)` moves it and casts nothing."""
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "KeepsDtype":
-        def move(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        return super()._apply(move, recurse)
 
 
 class SeparableConvStep(nn.Module):
@@ -49,9 +20,10 @@ class SeparableConvStep(nn.Module):
         super().__init__()
         self.pwconv1, self.dwconv, self.pwconv2 = pwconv1, dwconv, pwconv2
 
-    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
-        hidden, _ = self.pwconv1(x, moments, None)
-        return self.pwconv2(self.dwconv(hidden), None, x)
+    def forward(self, x: Tensor, moments: Tensor | None) -> Features:
+        hidden, _ = self.pwconv1(x, moments)
+        hidden, _ = self.dwconv(hidden)
+        return self.pwconv2(hidden, None, x)
 
 
 class AttentionStep(nn.Module):
@@ -61,8 +33,8 @@ class AttentionStep(nn.Module):
         super().__init__()
         self.qkv, self.proj, self.head_dim = qkv, proj, head_dim
 
-    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
-        qkv, _ = self.qkv(x, moments, None)
+    def forward(self, x: Tensor, moments: Tensor | None) -> Features:
+        qkv, _ = self.qkv(x, moments)
         # (B, 3C, H, W) with the channels together in memory: a view, as are all lines until the attention.
         tokens_BNF = qkv.permute(0, 2, 3, 1).flatten(1, 2)
         qkv_TBHND = tokens_BNF.unflatten(2, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
@@ -85,10 +57,11 @@ class DepthwiseStep(nn.Module):
         self.register_buffer("bias", norm.bias[:, None, None])
         self.register_buffer("res_scale", None if res_scale is None else res_scale[:, None, None])
 
-    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
+    def forward(self, x: Tensor, moments: Tensor | None) -> Features:
         normed = normalise(x, self.kind, eps=self.eps, moments=moments).to(x.dtype) * self.weight + self.bias
         skip = x if self.res_scale is None else x * self.res_scale
-        return skip + self.dwconv(normed), None
+        mixed, _ = self.dwconv(normed)
+        return skip + mixed, None
 
 
 class IdentityStep(nn.Module):
@@ -105,7 +78,7 @@ class IdentityStep(nn.Module):
         self.register_buffer("shift", layer_scale * norm.bias)
         self.register_buffer("skip", torch.ones_like(layer_scale) if res_scale is None else res_scale)
 
-    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
+    def forward(self, x: Tensor, moments: Tensor | None) -> Features:
         if self.kind == "none":
             return torch.addcmul(self.shift[:, None, None], x, (self.skip + self.scale)[:, None, None]), None
         if self.kind == "token":
@@ -126,7 +99,7 @@ class UnfoldedMixerStep(nn.Module):
         super().__init__()
         self.norm, self.token_mixer, self.residual = block.norm1, block.token_mixer, block.residual1
 
-    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
+    def forward(self, x: Tensor, moments: Tensor | None) -> Features:
         return self.residual(x, self.token_mixer(self.norm(x))), None
 
 
@@ -137,30 +110,19 @@ class UnfoldedMLPStep(nn.Module):
         super().__init__()
         self.norm, self.channel_mlp, self.residual = block.norm2, block.channel_mlp, block.residual2
 
-    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
+    def forward(self, x: Tensor, moments: Tensor | None) -> Features:
         return self.residual(x, self.channel_mlp(self.norm(x))), None
 
 
-class UnfoldedBlockStep(nn.Module):
-    """A block that is not ours, as it is."""
+class UnfoldedStep(nn.Module):
+    """A block or a patch embedding that is not ours, or does not fold, as it is."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, kept: nn.Module) -> None:
         super().__init__()
-        self.block = block
+        self.kept = kept
 
-    def forward(self, x: Tensor, moments: Tensor | None) -> Step:
-        return self.block(x), None
-
-
-class UnfoldedConvolutionStep(nn.Module):
-    """A patch embedding that is not ours, or not linear, as it is."""
-
-    def __init__(self, patch_embed: nn.Module) -> None:
-        super().__init__()
-        self.patch_embed = patch_embed
-
-    def forward(self, x: Tensor, moments: Tensor | None, residual: Tensor | None) -> Step:
-        return self.patch_embed(x), None
+    def forward(self, x: Tensor, moments: Tensor | None = None) -> Features:
+        return self.kept(x), None
 
 
 class PatchEmbeddingStep(nn.Module):
@@ -170,7 +132,7 @@ class PatchEmbeddingStep(nn.Module):
         super().__init__()
         self.pre_norm, self.conv, self.post_norm, self.position_embed = pre_norm, conv, post_norm, position_embed
 
-    def forward(self, x: Tensor) -> Step:
-        x, moments = self.conv(self.pre_norm(x), None, None)
+    def forward(self, x: Tensor) -> Features:
+        x, moments = self.conv(self.pre_norm(x))
         unchanged = isinstance(self.post_norm, nn.Identity) and isinstance(self.position_embed, nn.Identity)
         return self.position_embed(self.post_norm(x)), moments if unchanged else None

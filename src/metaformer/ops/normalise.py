@@ -1,5 +1,7 @@
 """Normalisation without weight and bias: what is left of a norm once these are folded into what follows."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -37,6 +39,11 @@ def normalise(
         moments = sample_moments(x) if moments is None else moments
         mean, variance = (moments[:, i, None, None, None] for i in (0, 1))
     return (wide - mean) * torch.rsqrt(variance + eps)
+
+
+def norm_macs(kind: str, x_shape: tuple[int, ...]) -> int:
+    """Multiply-adds of a norm, as they are counted where it stands alone: 5 a number over samples, else none."""
+    return 5 * math.prod(x_shape) if kind == "sample" else 0
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 import torch
+from metaformer.fast.plain import PlainBackend
 
 from metaformer.core.run_record import read_run_record
 from metaformer.fast import candidates
@@ -15,7 +16,6 @@ from metaformer.fast.bench.record import write_bench
 from metaformer.fast.bench.scaling import Scaling, fit_exponent, measure_scaling
 from metaformer.fast.bench.training import peak_memory_mib, run_training
 from metaformer.fast.candidates import NotHereError
-from metaformer.fast.plain import PlainBackend
 from metaformer.fast.stage import folded
 from metaformer.fast.timing import Timing
 

@@ -9,7 +9,8 @@ from metaformer.core import caches
 from metaformer.core.atomic_write import atomic_path
 from metaformer.core.compiling import compiler_names, cpp_compiler
 
-SOURCES = Path(__file__).parent
+# Each operator's C++ lies beside its definition, what they share in this folder.
+SOURCES = Path(__file__).parents[1]
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
 TIMEOUT_S = 600
 
@@ -25,7 +26,7 @@ def cache_folder() -> Path:
 
 def source_files() -> list[Path]:
     """What the operators are made of."""
-    return sorted(SOURCES.glob("*.cpp")) + sorted(SOURCES.glob("*.h"))
+    return sorted(path for path in SOURCES.glob("*/*") if path.suffix in (".cpp", ".h"))
 
 
 def built_library() -> Path:
@@ -43,10 +44,15 @@ def built_library() -> Path:
     if not target.exists():
         try:
             with atomic_path(target) as temporary:
-                _run(compiler, *FLAGS, "-o", str(temporary), *(str(path) for path in sorted(SOURCES.glob("*.cpp"))))
+                _compile(compiler, temporary)
         except OSError as error:
             raise BuildError(f"cannot write {target}: {error}") from None
     return target
+
+
+def _compile(compiler: str, target: Path) -> None:
+    sources = [str(path) for path in source_files() if path.suffix == ".cpp"]
+    _run(compiler, *FLAGS, "-I", str(Path(__file__).parent), "-o", str(target), *sources)
 
 
 def _key(compiler: str) -> str:

@@ -1,5 +1,7 @@
 """The definition of the convolution with what surrounds it, in plain PyTorch."""
 
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -8,24 +10,31 @@ from metaformer.ops.norm_mlp.reference import ACTIVATIONS
 from metaformer.ops.normalise import normalise, sample_moments
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormConvolution:
+    """Weights and settings; a linear layer has a 1x1 kernel."""
+
+    weight: Tensor  # (D, C, K, K); the kernel, times the norm's weight, LayerScale and the scale of what is before it
+    bias: Tensor  # (D); its bias likewise
+    res_scale: Tensor | None = None  # (D); ResScale, None is 1
+    post_weight: Tensor | None = None  # (D); of a layer norm over the channels of the result, None: no such norm
+    post_bias: Tensor | None = None  # (D)
+    stride: int = 1  # in tokens
+    padding: int = 0  # zeros around the normalised features, in tokens
+    activation: str = "none"  # a name in ACTIVATIONS
+    act_scale: float = 1.0  # StarReLU's
+    act_shift: float = 0.0
+    norm: str = "none"  # a name in NORM_KINDS, for x
+    eps: float = 1e-5  # of that norm
+    post_eps: float = 1e-5
+
+
 def norm_convolution(
     x: Float[Tensor, "b c h w"],
-    weight: Float[Tensor, "d c kh kw"],
-    bias: Float[Tensor, " d"],
+    op: NormConvolution,
     *,
-    stride: int = 1,
-    padding: int = 0,
-    norm: str = "none",
-    eps: float = 1e-5,
     moments: Float[Tensor, "b 2"] | None = None,
-    activation: str = "none",
-    act_scale: float = 1.0,
-    act_shift: float = 0.0,
-    post_weight: Float[Tensor, " d"] | None = None,
-    post_bias: Float[Tensor, " d"] | None = None,
-    post_eps: float = 1e-5,
     residual: Float[Tensor, "b d h2 w2"] | None = None,
-    res_scale: Float[Tensor, " d"] | None = None,
 ) -> tuple[Float[Tensor, "b d h2 w2"], Float[Tensor, "b 2"]]:
     """Convolution, activation, norm and residual, and mean and variance of each sample of the result.
 
@@ -33,29 +42,18 @@ def norm_convolution(
 
     Args:
         x: Features.
-        weight: The kernel, times the norm's weight, the branch's LayerScale and the scale of the activation before it.
-        bias: Its bias likewise.
-        stride: In tokens.
-        padding: Zeros around the normalised features, in tokens.
-        norm: A name in NORM_KINDS, for x.
-        eps: Of that norm.
+        op: Weights and settings.
         moments: Mean and variance of each sample of x, where they are known.
-        activation: A name in ACTIVATIONS.
-        act_scale: StarReLU's scale.
-        act_shift: StarReLU's bias.
-        post_weight: Weight of a layer norm over the channels of the result; None: no such norm.
-        post_bias: Its bias.
-        post_eps: Its epsilon.
         residual: What the branch is added to.
-        res_scale: ResScale; None is 1.
     """
-    normed = normalise(x, norm, eps=eps, moments=moments)
-    y = F.conv2d(normed, weight.to(normed), bias.to(normed), stride=stride, padding=padding)
-    y = act_scale * ACTIVATIONS[activation](y) + act_shift
-    if post_weight is not None:
-        shift = None if post_bias is None else post_bias.to(y)
-        y = F.layer_norm(y.movedim(1, -1), post_weight.shape, post_weight.to(y), shift, post_eps).movedim(-1, 1)
+    normed = normalise(x, op.norm, eps=op.eps, moments=moments)
+    y = F.conv2d(normed, op.weight.to(normed), op.bias.to(normed), stride=op.stride, padding=op.padding)
+    y = op.act_scale * ACTIVATIONS[op.activation](y) + op.act_shift
+    if op.post_weight is not None:
+        shift = None if op.post_bias is None else op.post_bias.to(y)
+        weight = op.post_weight.to(y)
+        y = F.layer_norm(y.movedim(1, -1), weight.shape, weight, shift, op.post_eps).movedim(-1, 1)
     if residual is not None:
-        y = y + (residual if res_scale is None else res_scale[:, None, None] * residual)
+        y = y + (residual if op.res_scale is None else op.res_scale[:, None, None] * residual)
     y = y.to(x.dtype)
     return y, sample_moments(y)

@@ -1,6 +1,7 @@
 """The definition of the fused channel MLP sub-block, in plain PyTorch."""
 
-import torch
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -16,20 +17,27 @@ ACTIVATIONS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormMLP:
+    """Weights and settings of the sub-block, hidden channels D."""
+
+    weight1: Tensor  # (D, C); first layer, times the norm's weight
+    bias1: Tensor  # (D); its bias, with the norm's bias sent through the layer
+    weight2: Tensor  # (C, D); second layer, times LayerScale and the activation's scale
+    bias2: Tensor  # (C); its bias likewise, with the activation's bias sent through the layer
+    res_scale: Tensor | None = None  # (C); ResScale, None is 1
+    activation: str = "gelu"  # a name in ACTIVATIONS
+    norm: str = "sample"  # a name in NORM_KINDS
+    eps: float = 1e-5  # of the norm, added to the variance
+    skip: bool = True  # False leaves out the residual connection
+
+
 def norm_mlp(
     x: Float[Tensor, "b c h w"],
+    op: NormMLP,
     *,
-    weight1: Float[Tensor, "d c"],
-    bias1: Float[Tensor, " d"],
-    weight2: Float[Tensor, "c d"],
-    bias2: Float[Tensor, " c"],
-    activation: str = "gelu",
-    norm: str = "sample",
-    eps: float = 1e-5,
     moments: Float[Tensor, "b 2"] | None = None,
-    res_scale: Float[Tensor, " c"] | None = None,
     factor: Float[Tensor, " b"] | None = None,
-    skip: bool = True,
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 2"]]:
     """The MLP sub-block, and mean and variance of each sample of the result.
 
@@ -37,35 +45,17 @@ def norm_mlp(
 
     Args:
         x: Features.
-        weight1: First layer, times the norm's weight.
-        bias1: Its bias, with the norm's bias sent through the layer.
-        weight2: Second layer, times LayerScale and the activation's scale.
-        bias2: Its bias likewise, with the activation's bias sent through the layer.
-        activation: A name in ACTIVATIONS.
-        norm: A name in NORM_KINDS.
-        eps: Of the norm, added to the variance.
+        op: Weights and settings.
         moments: Mean and variance of each sample of x, where they are known.
-        res_scale: ResScale; None is 1.
         factor: Of the branch, one a sample; None is 1.
-        skip: False leaves out the residual connection.
     """
-    normed = normalise(x, norm, eps=eps, moments=moments)
-    hidden = ACTIVATIONS[activation](F.linear(normed.movedim(1, -1), weight1.to(normed), bias1.to(normed)))
-    branch = F.linear(hidden, weight2.to(normed), bias2.to(normed)).movedim(-1, 1)
+    normed = normalise(x, op.norm, eps=op.eps, moments=moments)
+    before = F.linear(normed.movedim(1, -1), op.weight1.to(normed), op.bias1.to(normed))
+    hidden = ACTIVATIONS[op.activation](before)
+    branch = F.linear(hidden, op.weight2.to(normed), op.bias2.to(normed)).movedim(-1, 1)
     if factor is not None:
         branch = factor[:, None, None, None] * branch
-    if skip:
-        branch = branch + (x if res_scale is None else res_scale[:, None, None] * x)
+    if op.skip:
+        branch = branch + (x if op.res_scale is None else op.res_scale[:, None, None] * x)
     z = branch.to(x.dtype)
     return z, sample_moments(z)
-
-
-def fold_norm(
-    weight1: Float[Tensor, "d c"],
-    bias1: Float[Tensor, " d"],
-    *,
-    norm_weight: Float[Tensor, " c"],
-    norm_bias: Float[Tensor, " c"],
-) -> tuple[Float[Tensor, "d c"], Float[Tensor, " d"]]:
-    """The first layer behind a norm without weight and bias: W * weight and b + W bias."""
-    return weight1 * norm_weight, bias1 + torch.mv(weight1, norm_bias)

@@ -1,87 +1,66 @@
 """Both passes of the fused channel MLP sub-block on a GPU, for training: our kernels, and the matrix library."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from metaformer.ops.norm_mlp.training_native import Layers
+from metaformer.ops.arguments import with_weights
+from metaformer.ops.norm_mlp.reference import NormMLP
+from metaformer.ops.norm_mlp.training_plain import HiddenSlice, Statistics, rounded_to, rows_of, sum_slices
+from metaformer.ops.spare_buffers import SpareBuffers
 from metaformer.ops.triton_kernels import triton_kernels
 
 # Hidden numbers that are held at once on the way back.
 SLICE = 1 << 26
 
 
-def kernels_for(x: Tensor, dtype: torch.dtype) -> ModuleType | None:
-    """The Triton kernels, for what they compute: products in float32 and less on a GPU, not too many channels."""
-    if not x.is_cuda or dtype == torch.float64:
-        return None
-    kernels = triton_kernels("norm_mlp", x.device)
-    return kernels if kernels is not None and x.shape[1] <= kernels.MOST_CHANNELS else None
+@dataclass(frozen=True)
+class InTriton:
+    """By the kernels of `triton.py`, with products in a dtype."""
+
+    kernels: ModuleType
+    products: torch.dtype
+
+    def forward(
+        self, x: Tensor, moments: Tensor, op: NormMLP, factor: Tensor | None, spare: SpareBuffers | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The sub-block; nothing hidden is kept."""
+        batch, channels, height, width = x.shape
+        rounded = _contiguous(self.products, op)
+        options = {"tokens": height * width, "factor": factor, "launch": self.kernels.launch_for(channels)}
+        z, _ = self.kernels.forward(rows_of(x), moments, rounded, **options)
+        return z.view(batch, height, width, channels).permute(0, 3, 1, 2), None
+
+    def backward(
+        self, x: Tensor, grad: Tensor, moments: Tensor, op: NormMLP, factor: Tensor | None, kept: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """The gradients of x and of the four layers' tensors."""
+        statistics = Statistics(x, moments, factor, op.eps)
+        slices = self._hidden_slices(rows_of(x), rows_of(grad), moments, _contiguous(self.products, op), factor)
+        return sum_slices(x, grad, statistics, op, self.products, slices)
+
+    def _hidden_slices(
+        self, rows: Tensor, grad: Tensor, moments: Tensor, op: NormMLP, factor: Tensor | None
+    ) -> Iterator[HiddenSlice]:
+        """Some samples' rows at a time."""
+        tokens = len(rows) // len(moments)
+        options = {"tokens": tokens, "launch": self.kernels.launch_for(rows.shape[1])}
+        samples = max(1, SLICE // (tokens * len(op.bias1)))
+        for first in range(0, len(moments), samples):
+            some = slice(first, min(first + samples, len(moments)))
+            part = slice(some.start * tokens, some.stop * tokens)
+            own = None if factor is None else factor[some]
+            yield part, *self.kernels.hidden_grads(rows[part], grad[part], moments[some], op, factor=own, **options)
 
 
-def forward(
-    kernels: ModuleType,
-    x: Tensor,
-    moments: Tensor,
-    layers: Layers,
-    res_scale: Tensor | None,
-    factor: Tensor | None,
-    activation: str,
-    eps: float,
-) -> Tensor:
-    """The sub-block; products are made in the dtype of the layers."""
-    batch, channels, height, width = x.shape
-    weight1, bias1, weight2, bias2 = (tensor.contiguous() for tensor in layers)
-    rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
-    z, _ = kernels.forward(
-        rows,
-        moments,
-        tokens=height * width,
-        weight1=weight1,
-        bias1=bias1,
-        weight2=weight2,
-        bias2=bias2,
-        activation=activation,
-        eps=eps,
-        res_scale=res_scale,
-        factor=factor,
-        launch=kernels.fastest_launch(rows, len(bias1), weight1.dtype),
-    )
-    made: Tensor = z.view(batch, height, width, channels).permute(0, 3, 1, 2)
-    return made
+def on_gpu(device: torch.device, products: torch.dtype, channels: int) -> InTriton | None:
+    """The kernels, for what they compute: products in float32 and less, not too many channels."""
+    kernels = None if products == torch.float64 else triton_kernels("norm_mlp", device)
+    return None if kernels is None or channels > kernels.MOST_CHANNELS else InTriton(kernels, products)
 
 
-def hidden_slices(
-    kernels: ModuleType,
-    rows: Tensor,
-    grad: Tensor,
-    moments: Tensor,
-    layers: Layers,
-    factor: Tensor | None,
-    activation: str,
-    eps: float,
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """The hidden tensor behind the activation and its gradient in front of it, some samples' rows at a time."""
-    weight1, bias1, weight2 = (tensor.contiguous() for tensor in layers[:3])
-    tokens = len(rows) // len(moments)
-    launch = kernels.fastest_launch(rows, len(bias1), weight1.dtype)
-    samples = max(1, SLICE // (tokens * len(bias1)))
-    for first in range(0, len(moments), samples):
-        last = min(first + samples, len(moments))
-        part = slice(first * tokens, last * tokens)
-        after, before_grad = kernels.hidden_grads(
-            rows[part],
-            grad[part],
-            moments[first:last],
-            tokens=tokens,
-            weight1=weight1,
-            bias1=bias1,
-            weight2=weight2,
-            activation=activation,
-            eps=eps,
-            factor=None if factor is None else factor[first:last],
-            launch=launch,
-        )
-        yield part, after, before_grad
+def _contiguous(dtype: torch.dtype, op: NormMLP) -> NormMLP:
+    return NormMLP(**with_weights(rounded_to(dtype, op), Tensor.contiguous))

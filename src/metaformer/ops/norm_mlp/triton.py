@@ -9,6 +9,7 @@ Products take operands in the dtype of the weights, whatever that of the feature
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator, no-untyped-def"
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,11 +19,16 @@ import triton.language as tl
 from torch import Tensor
 
 from metaformer.ops import triton_kernels
+from metaformer.ops.arguments import Features, with_weights
+from metaformer.ops.norm_mlp.reference import NormMLP
+from metaformer.ops.normalise import sample_moments
 
 # The numbers of the activations inside the kernels.
 ACTIVATION_KINDS = {"none": 0, "gelu": 1, "relu": 2, "silu": 3, "squared_relu": 4}
 # Tokens and hidden channels of a tile, and warps; the first is used where nothing is timed.
 LAUNCHES = ((32, 32, 4), (64, 32, 4), (64, 64, 8), (128, 64, 8))
+# Numbers of a tile of the result, in float32.
+TILE_NUMBERS = 16384
 # Channels of the input that are multiplied at a time.
 DEPTH = 32
 # A tile of tokens keeps all its channels on the chip; more than these do not fit.
@@ -160,16 +166,10 @@ def _hidden_grad_kernel(
 def forward(
     rows: Tensor,
     moments: Tensor,
+    op: NormMLP,
     *,
     tokens: int,
-    weight1: Tensor,
-    bias1: Tensor,
-    weight2: Tensor,
-    bias2: Tensor,
-    activation: str,
-    eps: float,
-    res_scale: Tensor | None,
-    factor: Tensor | None,
+    factor: Tensor | None = None,
     launch: tuple[int, int, int],
 ) -> tuple[Tensor, Tensor]:
     """The sub-block on rows (tokens of all samples, channels), and sum and sum of squares of each row of the result.
@@ -177,14 +177,8 @@ def forward(
     Args:
         rows: Contiguous.
         moments: Mean and variance of each sample, float32.
+        op: Norm "sample", with the residual; its matrices are contiguous.
         tokens: Rows of a sample.
-        weight1: (hidden, channels), contiguous, times the norm's weight.
-        bias1: Of the hidden channels.
-        weight2: (channels, hidden), contiguous.
-        bias2: Of the channels.
-        activation: A name in ACTIVATION_KINDS.
-        eps: Of the norm.
-        res_scale: Of each channel; None is 1.
         factor: Of each sample's branch; None is 1.
         launch: A row of LAUNCHES.
     """
@@ -192,9 +186,9 @@ def forward(
     num_rows_of_tile, hidden_of_tile, warps = launch
     y, sums = torch.empty_like(rows), torch.empty((num_rows, 2), dtype=torch.float32, device=rows.device)
     _forward_kernel[(triton.cdiv(num_rows, num_rows_of_tile),)](
-        rows, y, moments, rows if factor is None else factor, weight1, bias1, weight2, bias2,
-        rows if res_scale is None else res_scale, sums, num_rows, tokens, channels, weight1.shape[0], eps,
-        KIND=ACTIVATION_KINDS[activation], HAS_RES=res_scale is not None, HAS_FACTOR=factor is not None,
+        rows, y, moments, rows if factor is None else factor, op.weight1, op.bias1, op.weight2, op.bias2,
+        rows if op.res_scale is None else op.res_scale, sums, num_rows, tokens, channels, len(op.bias1), op.eps,
+        KIND=ACTIVATION_KINDS[op.activation], HAS_RES=op.res_scale is not None, HAS_FACTOR=factor is not None,
         ROWS=num_rows_of_tile, HIDDEN=hidden_of_tile, DEPTH=DEPTH, WIDE=not rows.is_cuda,
         CHANNELS=max(16, triton.next_power_of_2(channels)), num_warps=warps,
     )  # fmt: skip
@@ -205,14 +199,10 @@ def hidden_grads(
     rows: Tensor,
     grad: Tensor,
     moments: Tensor,
+    op: NormMLP,
     *,
     tokens: int,
-    weight1: Tensor,
-    bias1: Tensor,
-    weight2: Tensor,
-    activation: str,
-    eps: float,
-    factor: Tensor | None,
+    factor: Tensor | None = None,
     launch: tuple[int, int, int],
 ) -> tuple[Tensor, Tensor]:
     """The hidden tensor again, behind the activation, and the gradient of the hidden tensor in front of it.
@@ -220,17 +210,57 @@ def hidden_grads(
     Both in the dtype of the weights.
     """
     num_rows, channels = rows.shape
-    hidden = weight1.shape[0]
+    hidden = len(op.bias1)
     num_rows_of_tile, hidden_of_tile, warps = launch
-    after, before_grad = (weight1.new_empty((num_rows, hidden)) for _ in range(2))
+    after, before_grad = (op.weight1.new_empty((num_rows, hidden)) for _ in range(2))
     grid = (triton.cdiv(num_rows, num_rows_of_tile), triton.cdiv(hidden, hidden_of_tile))
     _hidden_grad_kernel[grid](
-        rows, grad, moments, rows if factor is None else factor, weight1, bias1, weight2, after, before_grad,
-        num_rows, tokens, channels, hidden, eps,
-        KIND=ACTIVATION_KINDS[activation], HAS_FACTOR=factor is not None,
+        rows, grad, moments, rows if factor is None else factor, op.weight1, op.bias1, op.weight2, after, before_grad,
+        num_rows, tokens, channels, hidden, op.eps,
+        KIND=ACTIVATION_KINDS[op.activation], HAS_FACTOR=factor is not None,
         ROWS=num_rows_of_tile, HIDDEN=hidden_of_tile, DEPTH=DEPTH, WIDE=not rows.is_cuda, num_warps=warps,
     )  # fmt: skip
     return after, before_grad
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TritonNormMLP(NormMLP):
+    """The same weights, matrices in the dtype of the products, and how the kernel is launched."""
+
+    launch: tuple[int, int, int] = LAUNCHES[0]
+
+    @classmethod
+    def pack(cls, op: NormMLP, dtype: torch.dtype) -> "TritonNormMLP | None":
+        """None where the kernel does not fit."""
+        if op.norm != "sample" or not op.skip or len(op.bias2) > MOST_CHANNELS:
+            return None
+        wide = NormMLP(**with_weights(op, Tensor.float))
+        return cls(**with_weights(wide, lambda weight: weight.to(dtype).contiguous(), "weight1", "weight2"))
+
+    def run(self, x: Tensor, moments: Tensor | None, residual: Tensor | None = None) -> Features:
+        """The sub-block in one pass, the moments of the result included."""
+        batch, channels, height, width = x.shape
+        moments = sample_moments(x) if moments is None else moments
+        y, sums = forward(rows_of(x), moments, self, tokens=height * width, launch=self.launch)
+        totals = sums.view(batch, -1, 2).sum(dim=1, dtype=torch.float64) / (height * width * channels)
+        variance = (totals[:, 1] - totals[:, 0].square()).clamp(min=0)
+        y = y.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return y, torch.stack([totals[:, 0], variance], dim=1).float()
+
+    def fastest_launch(self, x: Tensor) -> tuple[int, int, int]:
+        """For features of this shape."""
+        return fastest_launch(rows_of(x), len(self.bias1), self.weight1.dtype)
+
+
+def launch_for(channels: int) -> tuple[int, int, int]:
+    """The row of LAUNCHES with the most tokens of which all channels fit on the chip: for training, untimed."""
+    fitting = [launch for launch in LAUNCHES if launch[0] * triton.next_power_of_2(channels) <= TILE_NUMBERS]
+    return fitting[-1] if fitting else LAUNCHES[0]
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """Features as (tokens of all samples, channels): a view where the channels lie together."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
 def fastest_launch(rows: Tensor, hidden: int, dtype: torch.dtype) -> tuple[int, int, int]:
@@ -247,11 +277,10 @@ def fastest_launch(rows: Tensor, hidden: int, dtype: torch.dtype) -> tuple[int, 
     def prepare() -> Callable[[tuple[int, int, int]], object]:
         channels = rows.shape[1]
         weight, shift = rows.new_ones(hidden * channels, dtype=dtype), rows.new_ones(max(hidden, channels), dtype=dtype)
-        layers: dict[str, Any] = {"weight1": weight.view(hidden, channels), "weight2": weight.view(channels, hidden)}
-        layers |= {"bias1": shift[:hidden], "bias2": shift[:channels], "res_scale": None, "factor": None}
+        matrices: Any = {"weight1": weight.view(hidden, channels), "weight2": weight.view(channels, hidden)}
+        op = NormMLP(**matrices, bias1=shift[:hidden], bias2=shift[:channels])
         moments = rows.new_ones((1, 2), dtype=torch.float32)
-        options: Any = {"tokens": len(rows), "activation": "gelu", "eps": 1e-5}
-        return lambda launch: forward(rows, moments, **layers, **options, launch=launch)
+        return lambda launch: forward(rows, moments, op, tokens=len(rows), launch=launch)
 
     case = ("norm_mlp", rows.shape, rows.dtype, hidden, dtype, rows.device)
     return triton_kernels.fastest_launch(LAUNCHES, case, prepare)
@@ -265,16 +294,17 @@ def probe(device: torch.device) -> None:
     """
     numbers = torch.arange(4 * 20 * 40, device=device, dtype=torch.float32).sin()
     rows, weight = numbers[: 4 * 20].view(4, 20), numbers[: 20 * 40] / 20**0.5
-    layers: Any = {"weight1": weight.view(40, 20), "bias1": numbers[:40], "weight2": weight.view(20, 40)}
+    matrices: Any = {"weight1": weight.view(40, 20), "weight2": weight.view(20, 40)}
+    op = NormMLP(**matrices, bias1=numbers[:40], bias2=numbers[:20], eps=0.0)
     moments = torch.tensor([[0.0, 1.0]], device=device)
-    options: Any = {"tokens": 4, "activation": "gelu", "eps": 0.0, "factor": None, "launch": LAUNCHES[0]}
-    y, _ = forward(rows, moments, **layers, bias2=numbers[:20], res_scale=None, **options)
-    after, before_grad = hidden_grads(rows, rows, moments, **layers, **options)
+    options: Any = {"tokens": 4, "launch": LAUNCHES[0]}
+    y, _ = forward(rows, moments, op, **options)
+    after, before_grad = hidden_grads(rows, rows, moments, op, **options)
     with torch.enable_grad():
-        before = (rows @ layers["weight1"].T + layers["bias1"]).requires_grad_()
+        before = (rows @ op.weight1.T + op.bias1).requires_grad_()
         hidden = F.gelu(before)
-        (expected_grad,) = torch.autograd.grad(hidden, before, rows @ layers["weight2"])
-    expected = rows + hidden.detach() @ layers["weight2"].T + numbers[:20]
+        (expected_grad,) = torch.autograd.grad(hidden, before, rows @ op.weight2)
+    expected = rows + hidden.detach() @ op.weight2.T + numbers[:20]
     pairs = ((y, expected), (after, hidden.detach()), (before_grad, expected_grad))
     if not all(torch.allclose(actual, wanted, rtol=1e-2, atol=1e-2) for actual, wanted in pairs):
         raise RuntimeError("a kernel's result is wrong")

@@ -1,5 +1,7 @@
 """The definition of the fused pooling sub-block, in plain PyTorch."""
 
+from dataclasses import dataclass
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -7,15 +9,22 @@ from metaformer.ops.normalise import normalise, sample_moments
 from metaformer.ops.pool_mix import pool_mix
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormPool:
+    """Weights and settings of the sub-block."""
+
+    scale: Tensor  # (C); the norm's weight times LayerScale
+    res_scale: Tensor | None = None  # (C); ResScale, None is 1
+    pool_size: int = 3  # side of the window, in tokens
+    norm: str = "sample"  # a name in NORM_KINDS
+    eps: float = 1e-5  # of the norm, added to the variance
+
+
 def norm_pool(
     x: Float[Tensor, "b c h w"],
-    scale: Float[Tensor, " c"],
+    op: NormPool,
     *,
-    pool_size: int,
-    norm: str = "sample",
-    eps: float = 1e-5,
     moments: Float[Tensor, "b 2"] | None = None,
-    res_scale: Float[Tensor, " c"] | None = None,
     factor: Float[Tensor, " b"] | None = None,
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 2"]]:
     """The pooling sub-block, and mean and variance of each sample of the result.
@@ -26,17 +35,13 @@ def norm_pool(
 
     Args:
         x: Features.
-        scale: The norm's weight times LayerScale.
-        pool_size: Side of the window, in tokens.
-        norm: A name in NORM_KINDS.
-        eps: Of the norm, added to the variance.
+        op: Weights and settings.
         moments: Mean and variance of each sample of x, where they are known.
-        res_scale: ResScale; None is 1.
         factor: Of the branch, one a sample: 0 or 1/(1 - rate) for stochastic depth; None is 1.
     """
-    branch = scale[:, None, None] * pool_mix(normalise(x, norm, eps=eps, moments=moments), pool_size)
+    branch = op.scale[:, None, None] * pool_mix(normalise(x, op.norm, eps=op.eps, moments=moments), op.pool_size)
     if factor is not None:
         branch = factor[:, None, None, None] * branch
-    skip = x if res_scale is None else res_scale[:, None, None] * x
+    skip = x if op.res_scale is None else op.res_scale[:, None, None] * x
     y = (skip + branch).to(x.dtype)
     return y, sample_moments(y)

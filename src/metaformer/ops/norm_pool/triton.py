@@ -8,6 +8,7 @@ memory is read in its order where the channels lie together; any other strides w
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator, no-untyped-def"
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,9 +18,20 @@ import triton.language as tl
 from torch import Tensor
 
 from metaformer.ops import triton_kernels
+from metaformer.ops.arguments import Features, with_weights
+from metaformer.ops.norm_pool.reference import NormPool
+from metaformer.ops.normalise import sample_moments
 
 # Places of a row that a program takes, and warps that share them; the first that fits is used where nothing is timed.
 LAUNCHES = ((256, 2), (512, 4), (1024, 4), (1024, 8))
+
+
+@triton.jit
+def _place_of_program(parts, height):
+    """Which part of which row of which sample: a grid of one axis, as the others end at 65,535."""
+    program = tl.program_id(0)
+    part, row = program % parts, program // parts % height
+    return part, row, (program // parts // height).to(tl.int64)
 
 
 @triton.jit
@@ -42,11 +54,11 @@ def _tokens_in_window(row, column, height, width, REACH: tl.constexpr):
 
 @triton.jit
 def _forward_kernel(
-    x_ptr, y_ptr, gain_ptr, scale_ptr, res_ptr, sums_ptr, height, width, channels, sample_stride, channel_stride,
+    x_ptr, y_ptr, gain_ptr, scale_ptr, res_ptr, sums_ptr, parts, height, width, channels, sample_stride, channel_stride,
     row_stride, column_stride, y_sample_stride, y_channel_stride, y_row_stride, y_column_stride,
     REACH: tl.constexpr, BLOCK: tl.constexpr, HAS_RES: tl.constexpr,
 ):  # fmt: skip
-    part, row, sample = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    part, row, sample = _place_of_program(parts, height)
     place = part * BLOCK + tl.arange(0, BLOCK)
     mask = place < width * channels
     column, channel = place // channels, place % channels
@@ -63,17 +75,17 @@ def _forward_kernel(
     tl.store(y_ptr + at, stored, mask=mask)
     # Of what was stored, rounding included. Each program has a place of its own: the sum is the same every time.
     y = tl.where(mask, stored.to(tl.float32), 0.0)
-    slot = sums_ptr + 2 * ((sample * height + row) * tl.num_programs(0) + part)
+    slot = sums_ptr + 2 * ((sample * height + row) * parts + part)
     tl.store(slot, tl.sum(y, axis=0))
     tl.store(slot + 1, tl.sum(y * y, axis=0))
 
 
 @triton.jit
 def _reduce_kernel(
-    x_ptr, grad_ptr, sums_ptr, height, width, channels, sample_stride, channel_stride, row_stride, column_stride,
+    x_ptr, grad_ptr, sums_ptr, parts, height, width, channels, sample_stride, channel_stride, row_stride, column_stride,
     g_sample_stride, g_channel_stride, g_row_stride, g_column_stride, REACH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    part, row, sample = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    part, row, sample = _place_of_program(parts, height)
     channel = part * BLOCK + tl.arange(0, BLOCK)
     mask = channel < channels
     total = tl.zeros((BLOCK,), tl.float32)
@@ -90,13 +102,13 @@ def _reduce_kernel(
 
 @triton.jit
 def _backward_kernel(
-    x_ptr, grad_ptr, out_ptr, gain_ptr, mean_ptr, pull_ptr, scale_ptr, res_ptr, height, width, channels,
+    x_ptr, grad_ptr, out_ptr, gain_ptr, mean_ptr, pull_ptr, scale_ptr, res_ptr, parts, height, width, channels,
     sample_stride, channel_stride, row_stride, column_stride,
     g_sample_stride, g_channel_stride, g_row_stride, g_column_stride,
     o_sample_stride, o_channel_stride, o_row_stride, o_column_stride,
     REACH: tl.constexpr, BLOCK: tl.constexpr, HAS_RES: tl.constexpr,
 ):  # fmt: skip
-    part, row, sample = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    part, row, sample = _place_of_program(parts, height)
     place = part * BLOCK + tl.arange(0, BLOCK)
     mask = place < width * channels
     column, channel = place // channels, place % channels
@@ -139,8 +151,8 @@ def forward(
     parts = triton.cdiv(width * channels, block)
     y = torch.empty_like(x)
     sums = torch.empty((batch, height * parts, 2), dtype=torch.float32, device=x.device)
-    _forward_kernel[(parts, height, batch)](
-        x, y, gain, scale, x if res_scale is None else res_scale, sums, height, width, channels,
+    _forward_kernel[(parts * height * batch,)](
+        x, y, gain, scale, x if res_scale is None else res_scale, sums, parts, height, width, channels,
         *x.stride(), *y.stride(),
         REACH=pool_size // 2, BLOCK=block, HAS_RES=res_scale is not None, num_warps=warps,
     )  # fmt: skip
@@ -151,9 +163,10 @@ def sums_for_backward(x: Tensor, grad: Tensor, pool_size: int) -> Tensor:
     """Sums of grad * (pool(x) - x) over the tokens of each sample and channel, (B, C) in float32."""
     batch, channels, height, width = x.shape
     block = min(1024, triton.next_power_of_2(channels))
+    parts = triton.cdiv(channels, block)
     sums = torch.empty((batch, height, channels), dtype=torch.float32, device=x.device)
-    _reduce_kernel[(triton.cdiv(channels, block), height, batch)](
-        x, grad, sums, height, width, channels, *x.stride(), *grad.stride(),
+    _reduce_kernel[(parts * height * batch,)](
+        x, grad, sums, parts, height, width, channels, *x.stride(), *grad.stride(),
         REACH=pool_size // 2, BLOCK=block,
     )  # fmt: skip
     return sums.sum(dim=1)
@@ -174,13 +187,40 @@ def backward(
     """The gradient of x: res_scale * g + gain * (P' - 1)(scale * g) - pull * (x - mean), P' the transposed pooling."""
     batch, channels, height, width = x.shape
     block, warps = launch
+    parts = triton.cdiv(width * channels, block)
     out = torch.empty_like(x)
-    _backward_kernel[(triton.cdiv(width * channels, block), height, batch)](
-        x, grad, out, gain, mean, pull, scale, x if res_scale is None else res_scale, height, width, channels,
+    _backward_kernel[(parts * height * batch,)](
+        x, grad, out, gain, mean, pull, scale, x if res_scale is None else res_scale, parts, height, width,
+        channels,
         *x.stride(), *grad.stride(), *out.stride(),
         REACH=pool_size // 2, BLOCK=block, HAS_RES=res_scale is not None, num_warps=warps,
     )  # fmt: skip
     return out
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TritonNormPool(NormPool):
+    """The same weights in float32, and how the kernel is launched."""
+
+    launch: tuple[int, int] = LAUNCHES[0]
+
+    @classmethod
+    def pack(cls, op: NormPool) -> "TritonNormPool | None":
+        """None where the kernel does not fit: a norm of each token changes within the window."""
+        return None if op.norm == "token" else cls(**with_weights(op, Tensor.float))
+
+    def run(self, x: Tensor, moments: Tensor | None, residual: Tensor | None = None) -> Features:
+        """The sub-block in one pass, the moments of the result included."""
+        if self.norm == "none":
+            gain = torch.ones(x.shape[0], device=x.device)
+        else:
+            moments = sample_moments(x) if moments is None else moments
+            gain = torch.rsqrt(moments[:, 1] + self.eps)
+        return forward(x, gain, self.scale, self.res_scale, self.pool_size, self.launch)
+
+    def fastest_launch(self, x: Tensor) -> tuple[int, int]:
+        """For features of this shape."""
+        return fastest_launch(x, self.pool_size)
 
 
 def fastest_launch(x: Tensor, pool_size: int) -> tuple[int, int]:
