@@ -16,10 +16,9 @@ from metaformer.models.metaformer import MetaFormer
 from metaformer.models.published import PUBLISHED
 from metaformer.models.weights import WEIGHTS_FILE, read_weights
 from metaformer.models.zoo import ZOO
-from metaformer.train.config import PRECISIONS
+from metaformer.train.config import AUTOCAST, PRECISIONS
 
 IMAGENET_CLASSES = 1000
-AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)

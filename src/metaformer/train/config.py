@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass, field
 
+import torch
+
 from metaformer.core.errors import ConfigError, unknown
 from metaformer.data.preparation import Preparation
 from metaformer.models.timm_model import ModelConfig
 from metaformer.train.mixing import MixingConfig
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+# What matrices are multiplied in, where that is not the dtype of the features.
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 SCHEDULES = ("cosine", "linear", "constant")
 TRAINABLE = ("all", "head")
 FINAL_WEIGHTS = ("last", "best")

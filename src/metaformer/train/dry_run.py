@@ -10,7 +10,7 @@ import torch
 from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.source import DataSource
 from metaformer.fast.for_training import for_training
-from metaformer.train.config import Execution, Run
+from metaformer.train.config import AUTOCAST, Execution, Run
 from metaformer.train.first_model import first_model
 from metaformer.train.loop import StepResult, train
 from metaformer.train.processes import local_batch_size, start_fabric
@@ -50,7 +50,8 @@ def dry_run(run: Run, data: DataSource, folder: Path, *, execution: Execution) -
     """
     model = first_model(run, data)
     if execution.fast:
-        model = for_training(model, keep_hidden=execution.keep_hidden)
+        products = AUTOCAST.get(run.train.precision)
+        model = for_training(model, keep_hidden=execution.keep_hidden, products=products)
     fabric = start_fabric(run.train, execution)
     local = local_batch_size(run.train, fabric.world_size)
     share = {"rank": fabric.global_rank, "world_size": fabric.world_size}

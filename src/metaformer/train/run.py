@@ -18,7 +18,7 @@ from metaformer.fast.for_training import for_training
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights import CLASSES_KEY, WEIGHTS_FILE, save_weights, write_tensors
 from metaformer.train.checkpoint import Checkpoints
-from metaformer.train.config import Execution, Run
+from metaformer.train.config import AUTOCAST, Execution, Run
 from metaformer.train.evaluation import Evaluation, evaluate
 from metaformer.train.first_model import first_model
 from metaformer.train.loop import EpochResult, History, StepResult, train
@@ -70,7 +70,8 @@ def perform(
     is_first = fabric.global_rank == 0
     model = first_model(run, data)
     if execution.fast:
-        model = for_training(model, keep_hidden=execution.keep_hidden)
+        products = AUTOCAST.get(run.train.precision)
+        model = for_training(model, keep_hidden=execution.keep_hidden, products=products)
     if is_first:
         require_writable(folder)
     # What the loop cannot know of its model and data.

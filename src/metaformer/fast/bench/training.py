@@ -42,11 +42,11 @@ class TrainingResult:
 
 
 def _fused(one: Contest) -> nn.Module:
-    return for_training(one.model).to(memory_format=torch.channels_last)
+    return for_training(one.model, products=one.dtype).to(memory_format=torch.channels_last)
 
 
 def _fused_least_memory(one: Contest) -> nn.Module:
-    return for_training(one.model, keep_hidden=False).to(memory_format=torch.channels_last)
+    return for_training(one.model, keep_hidden=False, products=one.dtype).to(memory_format=torch.channels_last)
 
 
 def _as_created(one: Contest) -> nn.Module:
