@@ -11,9 +11,13 @@ from torch import nn
 from metaformer.analysis.cost import profile
 from metaformer.block.token_mixers import DepthwiseConvConfig, RandomMixingConfig, SpatialMLPConfig
 from metaformer.core.errors import ConfigError, ShapeError
+from metaformer.fast.backends import native_backend, plain_backend
+from metaformer.fast.for_training import for_training
+from metaformer.fast.stage import folded
 from metaformer.models.create import create_model
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.zoo import POOLFORMER_S12, ZOO
+from metaformer.ops.native.library import library_or_reason
 
 
 @cache
@@ -311,3 +315,23 @@ def test_without_a_convolution_the_channels_must_be_given():
 def test_two_paths_of_one_module_are_both_counted():
     conv = nn.Conv2d(2, 2, 1, bias=False)
     assert profile(nn.Sequential(conv, conv), 3).macs == 2 * 9 * 4
+
+
+@pytest.mark.parametrize("way", ["plain", "native", "compiled", "for training"])
+def test_fused_operators_cost_what_the_model_costs(small, way):
+    model = MetaFormer(small).eval()
+    expected = profile(model, 64)
+    if way == "for training":
+        made = for_training(model)
+    elif way == "native":
+        library = library_or_reason()
+        if isinstance(library, str):
+            pytest.skip(f"no C++ operators here: {library}")
+        made = folded(model, native_backend(library))
+    else:
+        made = folded(model, plain_backend(torch.float32, sliced_pooling=False))
+        made = torch.compile(made) if way == "compiled" else made
+    found = profile(made, 64)
+    # A norm that is folded away in PyTorch is not counted.
+    assert found.macs == pytest.approx(expected.macs, rel=0.05 if way in ("plain", "compiled") else 1e-3)
+    assert sum(found.macs_by_module.values()) == found.macs

@@ -45,8 +45,8 @@ def profile(model: nn.Module, image_size: int | tuple[int, int] = 224, *, in_cha
     """Counts what one image costs, in evaluation mode, without computing anything.
 
     Counted as the paper counts, with the rules of fvcore: convolutions, matrix products and attention (2 N^2 C)
-    exactly; group norm 5 and batch norm 2 per element; pooling, layer norm, activations and sums not at all, but they
-    are named in `not_counted`.
+    exactly, and so our own fused operators, by what they register with PyTorch; group norm 5 and batch norm 2 per
+    element; pooling, layer norm, activations and sums not at all, but they are named in `not_counted`.
 
     Args:
         model: Any module that takes a batch of images; on any device, the meta device too.
@@ -68,6 +68,8 @@ def profile(model: nn.Module, image_size: int | tuple[int, int] = 224, *, in_cha
         model.eval()
         with (
             torch.no_grad(),
+            # What a compiler made of the model is no operator that anybody could count.
+            torch.compiler.set_stance("force_eager"),
             _attention_in_parts(),
             _track_paths(model, counter),
             # On the meta device nothing is computed anyway.
@@ -90,6 +92,9 @@ def profile(model: nn.Module, image_size: int | tuple[int, int] = 224, *, in_cha
 
 
 def _first_channels(model: nn.Module) -> int:
+    stated = getattr(model, "in_chans", None)
+    if isinstance(stated, int):
+        return stated
     for module in model.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
             return module.in_channels

@@ -22,37 +22,40 @@ class NotHereError(RuntimeError):
     """A way to run the model does not exist on this machine; says why."""
 
 
-class InDtype(nn.Module):
+class Wrapped(nn.Module):
+    """A module around a model, whose other attributes it has."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("model"), name)
+
+
+class InDtype(Wrapped):
     """Runs a model in a dtype of its own; takes and gives the dtype of the caller."""
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self.dtype = dtype
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x.to(self.dtype)).to(x.dtype)
 
 
-class Frozen(nn.Module):
+class Frozen(Wrapped):
     """A compiled model for evaluation: the compiler freezes weights only where no gradients are recorded.
 
-    They still are for images that ask for them. All other attributes are the model's.
+    They still are for images that ask for them.
     """
-
-    def __init__(self, compiled: nn.Module) -> None:
-        super().__init__()
-        self.compiled = compiled
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("compiled"), name)
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
-            return self.compiled(x)
+            return self.model(x)
 
 
 def original(model: MetaFormer, dtype: torch.dtype) -> nn.Module:

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 import torch
-from metaformer.fast.plain import PlainBackend
 
 from metaformer.core.run_record import read_run_record
 from metaformer.fast import candidates
+from metaformer.fast.backends import plain_backend
 from metaformer.fast.bench import inference, peers, training
 from metaformer.fast.bench.inference import run_contest
 from metaformer.fast.bench.peers import PEERS, YARDSTICK, contest
@@ -38,7 +38,7 @@ def no_trial(monkeypatch):
     """Folding without a trial, which takes seconds."""
 
     def fold(model, _example, dtype):
-        return folded(model, PlainBackend(dtype, sliced_pooling=False))
+        return folded(model, plain_backend(dtype, sliced_pooling=False))
 
     monkeypatch.setattr(peers, "optimize", fold)
 
