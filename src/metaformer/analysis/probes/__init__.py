@@ -1,0 +1,1 @@
+"""One probe a file: a frozen config with `measure(exhibits, inputs, journal) -> Measurement`."""
