@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from metaformer.core.atomic_write import refusing_unwritable
 from metaformer.core.errors import ConfigError
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.export import export_weights
@@ -36,7 +37,9 @@ def convert(
         model: The zoo's name of the model; found from the weights where they tell.
         force: Replace a file that is there.
     """
-    if dst.exists() and not force:
+    with refusing_unwritable(dst):
+        is_there = dst.exists()
+    if is_there and not force:
         raise ConfigError(f"{dst} exists. Choose another name, or say --force to replace it.")
     weights = read_weights(src)
     layout = recognise(weights.state, weights.source)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from metaformer.core.errors import ConfigError, DataError, ShapeError, first_line
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
@@ -27,6 +29,23 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def refusing_unwritable(target: Path) -> Iterator[None]:
+    """Says in one line that a file cannot be written, and why: a full disk, a folder without rights, no folder at all.
+
+    Raises:
+        DataError: It cannot.
+    """
+    try:
+        yield
+    # ValueError: a name with a NUL.
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError | DataError | ShapeError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+        raise DataError(f"cannot write {target}: {reason}. Nothing was left there.") from None
 
 
 def write_text(target: Path, text: str) -> None:

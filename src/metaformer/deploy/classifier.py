@@ -15,6 +15,7 @@ from metaformer.models.identify import identify
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.published import PUBLISHED
 from metaformer.models.weights import WEIGHTS_FILE, read_weights
+from metaformer.models.weights.download import is_remote
 from metaformer.models.zoo import ZOO
 from metaformer.train.config import AUTOCAST, PRECISIONS
 
@@ -97,9 +98,10 @@ def open_classifier(
 def is_weights(word: str) -> bool:
     """Whether a word is a weights file, a run folder, a URL or a hub id."""
     path = Path(word)
-    is_remote = word.startswith(("hf://", "http://", "https://"))
     return (
-        is_remote or (path / WEIGHTS_FILE).is_file() or path.suffix in (".safetensors", ".pth", ".pt", ".bin", ".tar")
+        is_remote(word)
+        or (path / WEIGHTS_FILE).is_file()
+        or path.suffix in (".safetensors", ".pth", ".pt", ".bin", ".tar")
     )
 
 

@@ -55,7 +55,7 @@ def test_saving_leaves_one_file(file):
 
 def test_a_failed_save_leaves_the_old_file(model, file, monkeypatch):
     before = file.read_bytes()
-    monkeypatch.setattr("metaformer.models.weights.file.save_file", lambda *_args, **_options: 1 / 0)
+    monkeypatch.setattr("metaformer.models.weights.file.json.dumps", lambda *_args, **_options: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save_weights(model, file)
     assert file.read_bytes() == before

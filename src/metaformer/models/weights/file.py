@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from metaformer.core.atomic_write import atomic_path
@@ -45,21 +45,16 @@ def write_tensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str]
     """Writes tensors as a safetensors file, whole or not at all."""
     # Weights may come in any memory format and share memory; the file holds them contiguous and apart.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    with atomic_path(path) as temporary:
-        save_file(plain, temporary, metadata=metadata)
-        _sort_metadata(temporary)
-
-
-def _sort_metadata(path: Path) -> None:
-    """Puts the metadata in order, in place: the library writes it in another one every time."""
-    with path.open("r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        assert len(text) <= length, "the same header is longer in another order"
-        file.seek(8)
-        file.write(text.ljust(length))
+    content = save(plain, metadata=metadata)
+    # The library writes metadata in another order every time, and equal weights are to be equal files.
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(end - 8)
+    # Python's own file knows why a write fails.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(memoryview(content)[end:])
 
 
 def read_weights(source: str | Path, *, like: MetaFormerConfig | None = None) -> Weights:
