@@ -16,7 +16,7 @@ NAN = float("nan")
         ({"batch_size": 0}, "train.batch_size must be at least 1; got 0."),
         ({"batch_size": -3}, "train.batch_size must be at least 1; got -3."),
         ({"lr": -1.0}, "train.lr must be at least 0; got -1.0."),
-        ({"lr": NAN}, "train.lr must be at least 0; got nan."),
+        ({"lr": NAN}, "train.lr must be a finite number; got nan."),
         ({"min_lr": -1.0}, "train.min_lr must be at least 0; got -1.0."),
         ({"warmup_lr": -1.0}, "train.warmup_lr must be at least 0; got -1.0."),
         ({"warmup_epochs": -1.0}, "train.warmup_epochs must be at least 0, or None; got -1.0."),
@@ -32,7 +32,7 @@ NAN = float("nan")
         ({"label_smoothing": 1.0}, "train.label_smoothing must be in [0, 1); got 1.0."),
         ({"label_smoothing": -0.1}, "train.label_smoothing must be in [0, 1); got -0.1."),
         ({"clip_grad_norm": 0.0}, "train.clip_grad_norm must be above 0, or None; got 0.0."),
-        ({"clip_grad_norm": NAN}, "train.clip_grad_norm must be above 0, or None; got nan."),
+        ({"clip_grad_norm": NAN}, "train.clip_grad_norm must be a finite number; got nan."),
         (
             {"precision": "bf16"},
             "unknown train.precision 'bf16'. Did you mean 'bf16-mixed'? Known: 32-true, bf16-mixed, 16-mixed.",

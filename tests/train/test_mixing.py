@@ -122,10 +122,10 @@ def test_off_leaves_images_and_gives_whole_classes():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mixup": -1.0}, "train.mixing.mixup must be at least 0 (off); got -1.0."),
-        ({"cutmix": float("nan")}, "train.mixing.cutmix must be at least 0 (off); got nan."),
-        ({"switch": 1.5}, "train.mixing.switch is a probability, from 0 to 1; got 1.5."),
-        ({"probability": -0.1}, "train.mixing.probability is a probability, from 0 to 1; got -0.1."),
+        ({"mixup": -1.0}, "train.mixing.mixup must be at least 0; got -1.0. 0 is off."),
+        ({"cutmix": float("nan")}, "train.mixing.cutmix must be a finite number; got nan. 0 is off."),
+        ({"switch": 1.5}, "train.mixing.switch must be in [0, 1]; got 1.5."),
+        ({"probability": -0.1}, "train.mixing.probability must be in [0, 1]; got -0.1."),
     ],
     ids=str,
 )

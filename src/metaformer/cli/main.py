@@ -51,13 +51,16 @@ def main() -> None:
 
 def run(words: list[str]) -> int:
     """Runs a command line; returns its exit code."""
-    from metaformer.core.errors import ConfigError, DataError, MissingExtraError, ShapeError, one_line
+    from metaformer.core.errors import ConfigError, DataError, MissingExtraError, ShapeError, StoppedError, one_line
 
     try:
         return _dispatch(words)
     except (ConfigError, ShapeError, DataError, MissingExtraError, UsageError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
+    except StoppedError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 1
 
 
 def _dispatch(words: list[str]) -> int:

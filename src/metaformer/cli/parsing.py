@@ -58,6 +58,11 @@ def _deferred(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
     return defer
 
 
+def _shortened(message: str) -> str:
+    """The message with words that no person wrote cut short; the parser breaks them into pieces of a line's length."""
+    return re.sub(r"(\S{40})\S{20,}(?: \S{60,})*(?: \S+(?=['\"]))?", r"\1...", message)
+
+
 def _one_line(box: str) -> str:
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│|+ ") for line in box.splitlines()]
     # Sections are divided by rules; the first says what is wrong.
@@ -81,5 +86,6 @@ def _one_line(box: str) -> str:
     if names and wrong:
         # tyro's order of equally long beginnings is not that of nearness.
         names.sort(key=lambda name: difflib.SequenceMatcher(None, name, wrong[0]).ratio(), reverse=True)
+    message = _shortened(message)
     message = message if message.endswith((".", "?")) else f"{message}."
     return f"{message} Did you mean {names[0]}?" if names else message

@@ -14,6 +14,7 @@ from rich.console import Console
 from metaformer.block.token_mixers import TOKEN_MIXERS
 from metaformer.cli.parsing import UsageError
 from metaformer.cli.train_progress import watch_training
+from metaformer.core.checked import MOST_THREADS, check_count
 from metaformer.core.configs import parse_configs, to_dict
 from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError, one_line
 from metaformer.core.memory import keep_freed_memory
@@ -91,7 +92,8 @@ def _command_of(name: str, model_name: str, weights_name: str) -> Callable[..., 
         )
         if deterministic:
             torch.use_deterministic_algorithms(True)
-        if threads:
+        if threads is not None:
+            check_count(threads, "--threads", most=MOST_THREADS)
             torch.set_num_threads(threads)
         return _train(run, out, execution, only_look=dry_run)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from metaformer.core.errors import ConfigError, shown
 
+MOST_THREADS = 1024  # of one process; each of more would only wait
 # Wide enough for any model and any training, and small enough that nothing is allocated or counted for hours.
 MOST = 10**9
 
@@ -22,6 +23,7 @@ def check_number(
     most: int | float = MOST,
     below: int | float | None = None,
     hint: str = "",
+    group: str = "",
 ) -> None:
     """Checks a field of a frozen config that is a number, several numbers, or None.
 
@@ -38,13 +40,14 @@ def check_number(
         most: The largest that is allowed.
         below: What it must be below.
         hint: What to do instead, a sentence; ends the message.
+        group: What the command line calls the config, as in train.lr; its class where nothing is given.
 
     Raises:
         ConfigError: It is no number, not a finite one, or out of bounds.
     """
     value = getattr(config, name)
-    place = f"{type(config).__name__}.{name}"
-    bounds = {"least": least, "above": above, "most": most, "below": below}
+    place = f"{group or type(config).__name__}.{name}"
+    bounds = {"least": least, "above": above, "most": most, "below": below, "optional": optional}
     if value is None and optional:
         return
     if many:
@@ -54,6 +57,15 @@ def check_number(
     else:
         checked = _checked(value, place, whole, bounds, hint)
     object.__setattr__(config, name, checked)
+
+
+def check_count(value: int, name: str, *, least: int = 1, most: int = MOST) -> None:
+    """Checks an argument of a function that counts something: images of a batch, threads, rounds.
+
+    Raises:
+        ConfigError: It is no whole number within the bounds.
+    """
+    _checked(value, name, True, {"least": least, "above": None, "most": most, "below": None}, "")
 
 
 def check_share(config: object, name: str) -> None:
@@ -81,10 +93,11 @@ def _checked(value: Any, place: str, whole: bool, bounds: dict[str, Any], hint: 
     if isinstance(number, float) and not math.isfinite(number):
         raise ConfigError(f"{place} must be a finite number; got {value}.{hint}")
     least, above, most, below = bounds["least"], bounds["above"], bounds["most"], bounds["below"]
+    or_none = ", or None" if bounds.get("optional") else ""
     too_low = (least is not None and number < least) or (above is not None and number <= above)
     too_high = (most is not None and number > most) or (below is not None and number >= below)
     if too_low or too_high:
-        raise ConfigError(f"{place} must be {_words(bounds, too_low=too_low)}; got {shown(value)}.{hint}")
+        raise ConfigError(f"{place} must be {_words(bounds, too_low=too_low)}{or_none}; got {shown(value)}.{hint}")
     return number
 
 

@@ -1,9 +1,11 @@
 """What is trained and how: the run, its recipe, which decides the result, and its execution, which does not."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
+from metaformer.core.checked import check_number
 from metaformer.core.errors import ConfigError, unknown
 from metaformer.data.preparation import Preparation
 from metaformer.models.timm_model import ModelConfig
@@ -15,6 +17,8 @@ AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 SCHEDULES = ("cosine", "linear", "constant")
 TRAINABLE = ("all", "head")
 FINAL_WEIGHTS = ("last", "best")
+# Processes that read images; more than that is a slip of the finger.
+MOST_WORKERS = 1024
 LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
 
 
@@ -50,24 +54,18 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._check_names()
+        check = partial(check_number, self, group="train")
         for name in ("epochs", "batch_size", "lr_batch_size", "early_stopping_epochs"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"train.{name} must be at least 1; got {value}.")
+            check(name, whole=True, least=1, optional=name in ("lr_batch_size", "early_stopping_epochs"))
         for name in ("lr", "min_lr", "warmup_lr", "cooldown_epochs", "weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"train.{name} must be at least 0; got {getattr(self, name)}.")
+            check(name, least=0)
+        check("warmup_epochs", least=0, optional=True)
         self._check_schedule()
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(f"train.label_smoothing must be in [0, 1); got {self.label_smoothing}.")
-        if not 0 <= self.momentum < 1:
-            raise ConfigError(f"train.momentum must be in [0, 1); got {self.momentum}.")
-        if self.clip_grad_norm is not None and not self.clip_grad_norm > 0:
-            raise ConfigError(f"train.clip_grad_norm must be above 0, or None; got {self.clip_grad_norm}.")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ConfigError(f"train.ema_decay must be between 0 and 1, or None; got {self.ema_decay}. Try 0.9999.")
-        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
-            raise ConfigError(f"train.layer_decay must be above 0 and at most 1, or None; got {self.layer_decay}.")
+        for name in ("label_smoothing", "momentum"):
+            check(name, least=0, below=1)
+        check("clip_grad_norm", above=0, optional=True)
+        check("ema_decay", above=0, below=1, optional=True, hint="Try 0.9999.")
+        check("layer_decay", above=0, most=1, optional=True)
 
     def _check_names(self) -> None:
         tables = {
@@ -81,8 +79,6 @@ class TrainConfig:
                 raise unknown(f"train.{name}", getattr(self, name), known)
 
     def _check_schedule(self) -> None:
-        if not self.num_warmup_epochs >= 0:
-            raise ConfigError(f"train.warmup_epochs must be at least 0, or None; got {self.warmup_epochs}.")
         if not self.num_warmup_epochs < self.epochs:
             raise ConfigError(
                 f"train.warmup_epochs must be below train.epochs ({self.epochs}); got {self.num_warmup_epochs:g}. "
@@ -133,14 +129,11 @@ class Execution:
     device: str = "auto"  # auto, cpu, cuda, ...
 
     def __post_init__(self) -> None:
+        check = partial(check_number, self, group="execution")
         for name in ("micro_batch_size", "checkpoint_steps", "keep_checkpoints", "log_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"execution.{name} must be at least 1; got {value}.")
-        if self.num_workers < 0:
-            raise ConfigError(f"execution.num_workers must be at least 0; got {self.num_workers}.")
-        if not self.checkpoint_minutes > 0:
-            raise ConfigError(f"execution.checkpoint_minutes must be above 0; got {self.checkpoint_minutes}.")
+            check(name, whole=True, least=1, optional=name in ("micro_batch_size", "checkpoint_steps"))
+        check("num_workers", whole=True, least=0, most=MOST_WORKERS)
+        check("checkpoint_minutes", above=0)
         for name in self.loggers:
             if name not in LOGGERS:
                 raise unknown("execution.loggers", name, LOGGERS)

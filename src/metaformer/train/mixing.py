@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from metaformer.core.errors import ConfigError
+from metaformer.core.checked import check_number
 from metaformer.core.seeding import key_seed
 
 
@@ -26,11 +26,10 @@ class MixingConfig:
 
     def __post_init__(self) -> None:
         for name in ("mixup", "cutmix"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"train.mixing.{name} must be at least 0 (off); got {getattr(self, name)}.")
+            # Beyond, a beta distribution is a half in every draw, and its random numbers overflow.
+            check_number(self, name, least=0, most=1000, group="train.mixing", hint="0 is off.")
         for name in ("switch", "probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"train.mixing.{name} is a probability, from 0 to 1; got {getattr(self, name)}.")
+            check_number(self, name, least=0, most=1, group="train.mixing")
 
     @property
     def is_on(self) -> bool:

@@ -49,7 +49,7 @@ def test_each_kind_is_a_panel(panel):
 
 
 def test_what_is_not_finite_is_a_gap():
-    assert numbers([1, None, float("nan"), float("inf")]) == (1.0, None, None, None)
+    assert numbers([1.0, None, float("nan"), float("inf")]) == (1.0, None, None, None)
 
 
 @pytest.mark.parametrize(

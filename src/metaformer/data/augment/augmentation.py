@@ -1,10 +1,13 @@
 """How training images are varied, as a config."""
 
 from dataclasses import dataclass
+from functools import partial
 
+from metaformer.core.checked import check_number
 from metaformer.core.errors import ConfigError, unknown
 from metaformer.core.seeding import key_seed
 
+LARGEST_SIDE_PX = 16_384  # of an image that a model is given
 CROPS = ("resized", "shift", "none")
 FILLS = ("random", "const")
 INTERPOLATIONS = ("random", "bilinear", "bicubic")
@@ -39,18 +42,19 @@ class AugmentationConfig:
             raise unknown("augmentation.erasing_fill", self.erasing_fill, FILLS)
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("augmentation.interpolation", self.interpolation, INTERPOLATIONS)
+        check = partial(check_number, self, group="augmentation")
         for name in ("flip", "erasing"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"augmentation.{name} is a probability, from 0 to 1; got {getattr(self, name)}.")
+            check(name, least=0, most=1)
         if self.alternating_flip and self.flip != 0.5:
             raise ConfigError(
                 f"augmentation.alternating_flip flips each image in every other epoch: augmentation.flip must be 0.5; "
                 f"got {self.flip}. Leave flip out, or turn alternating_flip off."
             )
-        for name in ("shift_px", "cutout_px", "color_jitter"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"augmentation.{name} must be at least 0; got {getattr(self, name)}.")
+        for name in ("shift_px", "cutout_px"):
+            check(name, whole=True, least=0, most=LARGEST_SIDE_PX)
+        check("color_jitter", least=0, most=100)
         for name in ("scale", "ratio"):
+            check(name, many=True, above=0)
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ConfigError(
