@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from metaformer.core import caches
-from metaformer.core.atomic_write import atomic_path
+from metaformer.core.checked_file import checked_path, is_whole
 from metaformer.core.compiling import compiler_names, cpp_compiler
 
 # Each operator's C++ lies beside its definition, what they share in this folder.
@@ -29,10 +29,14 @@ def source_files() -> list[Path]:
     return sorted(path for path in SOURCES.glob("*/*") if path.suffix in (".cpp", ".h"))
 
 
-def built_library() -> Path:
-    """The compiled operators, made now if this machine has none from the same sources and compiler.
+def built_library(*, again: bool = False) -> Path:
+    """The compiled operators, made now if this machine has none from the same sources and compiler, or damaged ones.
 
-    Two processes may build at once: each writes a file of its own, which then takes its place whole.
+    The system ends a process that loads half a library, so the hash is compared first. Two processes may build at once:
+    each writes a file of its own, which then takes its place whole.
+
+    Args:
+        again: Even where there are some.
 
     Raises:
         BuildError: There is no compiler, or it failed.
@@ -41,9 +45,9 @@ def built_library() -> Path:
     if compiler is None:
         raise BuildError(f"no C++ compiler found: not on the PATH: {', '.join(compiler_names())}")
     target = cache_folder() / _key(compiler) / "libmetaformer.so"
-    if not target.exists():
+    if again or not is_whole(target):
         try:
-            with atomic_path(target) as temporary:
+            with checked_path(target) as temporary:
                 _compile(compiler, temporary)
         except OSError as error:
             raise BuildError(f"cannot write {target}: {error}") from None
