@@ -15,6 +15,11 @@ from metaformer.cli.main import run
 from metaformer.core.preprocessing import as_it_is
 from metaformer.core.run_record import read_run_record
 from metaformer.data.formats.digits import Digits
+from metaformer.data.open_images import open_images
+from metaformer.data.preparation import Preparation
+from metaformer.data.sources import open_data
+from metaformer.deploy.classifier import open_classifier
+from metaformer.deploy.evaluation import evaluate_images
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights import save_weights
 from metaformer.recipes.study_quick import TINY_POOLFORMER
@@ -168,3 +173,47 @@ def test_progress_is_a_bar_where_somebody_looks(capsys, monkeypatch):
     assert "50/100" in terminal.getvalue()
     assert "1 unreadable" in terminal.getvalue()
     assert "ETA" in terminal.getvalue()
+
+
+def test_damaged_weights_are_told_and_make_the_exit_code_1(folder, tmp_path, capsys):
+    config = replace(TINY_POOLFORMER, num_classes=3).with_input(as_it_is((16, 16), mean=(0.5,), std=(0.5,)))
+    model = MetaFormer(config)
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    save_weights(model, tmp_path / "nan" / "model.safetensors", class_names=tuple(COLOURS))
+    words = [str(tmp_path / "nan"), "--data", str(folder)]
+    assert run(["evaluate", *words, "--out", str(tmp_path / "out")]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("12 of 12 images have scores that are no numbers (NaN or infinite)")
+    assert "top-1     0.00%   95% interval 0.00% to" in captured.out
+    metrics = read_run_record(tmp_path / "out").metrics
+    assert metrics["num_without_scores"].value == 12
+    assert "loss" not in metrics
+    assert run(["predict", words[0], str(folder), "--format", "jsonl"]) == 1
+    captured = capsys.readouterr()
+    assert "NaN" in captured.out
+    assert "probability" not in captured.out
+    assert captured.err.splitlines()[-1].startswith("12 images, 12 have no scores")
+
+
+def test_an_interpolation_given_in_training_is_evaluated_with(tmp_path):
+    """What the record says comes again to the last digit: crop, interpolation and statistics are the training's."""
+    random = torch.Generator().manual_seed(0)
+    for number in range(60):
+        file = tmp_path / "images" / ("test" if number % 3 == 0 else "train") / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        level = 115 + 10 * (number % 2)
+        pixels = (torch.randn(37, 29, 3, generator=random) * 60 + level).clamp(0, 255).byte()
+        Image.fromarray(pixels.numpy()).save(file)
+    preparation = Preparation(image_size=(16, 16), interpolation="bilinear", crop_fraction=0.8, validation_fraction=0.2)
+    data = open_data(str(tmp_path / "images"), preparation)
+    recipe = TrainConfig(epochs=1, batch_size=8, warmup_epochs=0.2)
+    trained = Run(name="a", model=TINY_POOLFORMER, data="", preparation=preparation, train=recipe, seed=0)
+    for _ in perform(trained, data, tmp_path / "run", command="test"):
+        pass
+    record = read_run_record(tmp_path / "run").metrics
+    classifier = open_classifier(None, tmp_path / "run")
+    assert classifier.model.config.model_input == data.facts.model_input
+    result = evaluate_images(classifier, open_images(str(tmp_path / "images"), "test"), batch_size=250)
+    assert result.top1 == record["test_accuracy"].value
+    assert result.loss == pytest.approx(record["test_loss"].value, rel=1e-4)

@@ -76,7 +76,7 @@ def test_a_model_of_the_zoo_by_name(tmp_path, images, capsys):
 def test_names_of_files_from_stdin(weights, images, capsys, monkeypatch):
     names = f"{images / '1.png'}\n\n{images / 'with space.png'}\r\n{images}\n"
     (images / "0.png").rename(images / "with space.png")
-    monkeypatch.setattr("sys.stdin", io.StringIO(names))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(names.encode())))
     assert run(["predict", weights, "-", "--format", "jsonl", "--top-k", "1"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["image"].rpartition("/")[2] for row in rows] == [

@@ -16,9 +16,11 @@ from metaformer.data.formats.cluttered_digits import ClutteredDigits
 from metaformer.data.formats.digits import Digits
 from metaformer.data.open_images import open_images
 from metaformer.deploy.classifier import Classifier, open_classifier
+from metaformer.deploy.confusion import Confusion
 from metaformer.deploy.evaluation import ImageEvaluation, evaluate_images, evaluate_source
 from metaformer.deploy.evaluation_record import write_evaluation
 from metaformer.models.metaformer import MetaFormer
+from metaformer.train.evaluation import ClassSums
 
 CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
 
@@ -48,7 +50,7 @@ def test_measures_equal_those_of_torchmetrics(digits_run):
         100 * float(torchmetrics.multiclass_accuracy(scores, labels, 10, average="micro", top_k=k)) for k in (1, 5)
     ]
     assert [result.top1, result.top5] == pytest.approx(accuracy, abs=1e-4)
-    assert torch.equal(result.confusion, torchmetrics.multiclass_confusion_matrix(scores, labels, 10))
+    assert torch.equal(result.confusion.matrix(), torchmetrics.multiclass_confusion_matrix(scores, labels, 10))
     assert result.loss == pytest.approx(float(torch.nn.functional.cross_entropy(scores, labels)), rel=1e-5)
 
 
@@ -96,7 +98,7 @@ def test_images_that_cannot_be_read_are_named_and_not_counted(classifier, scans,
         victim.write_bytes(victim.read_bytes()[:50])
     result = evaluate_images(classifier, open_images(str(folder)), batch_size=32)
     assert result.num_images == 500 - len(victims)
-    assert int(result.confusion.sum()) == result.num_images
+    assert int(result.confusion.num_images.sum()) == result.num_images
     assert sorted(name for name, _ in result.unreadable) == [str(victim) for victim in victims]
     for victim in folder.rglob("*.png"):
         victim.write_bytes(b"")
@@ -162,18 +164,19 @@ def test_photographs_as_parquet_and_as_a_folder_are_the_same(small, tmp_path):
     classifier = Classifier(model=MetaFormer(config), class_names=images.class_names)
     one = evaluate_images(classifier, Some())
     other = evaluate_images(classifier, open_images(str(tmp_path)), batch_size=7)
-    assert torch.equal(one.confusion, other.confusion)
+    assert torch.equal(one.confusion.matrix(), other.confusion.matrix())
     assert one.loss == pytest.approx(other.loss, rel=1e-5)
 
 
 def test_the_interval_is_wilsons():
     def interval(right, num):
+        sums = ClassSums()
+        # Two classes: the first is right.
+        scores = torch.tensor([[1.0, 0.0]]).expand(num, 2)
+        sums.add(scores, (torch.arange(num) >= right).long())
         result = ImageEvaluation(
-            num_images=num,
-            top1=100 * right / num,
-            top5=None,
-            loss=0.0,
-            confusion=torch.zeros(1, 1, dtype=torch.int64),
+            sums=sums.result(),
+            confusion=Confusion.of(torch.zeros(0).long(), torch.zeros(0).long(), num_classes=2),
             unreadable=(),
             images_per_second=1.0,
             model_images_per_second=1.0,
@@ -183,6 +186,9 @@ def test_the_interval_is_wilsons():
     # Brown, Cai and DasGupta (2001): at the ends it does not leave 0 to 100.
     assert interval(0, 10) == pytest.approx((0, 27.75), abs=0.01)
     assert interval(10, 10) == pytest.approx((72.25, 100), abs=0.01)
+    # Nor by rounding: what is printed has no minus.
+    assert (interval(0, 7)[0], interval(9, 9)[1]) == (0.0, 100.0)
+    assert not any(f"{interval(0, num)[0]:.2f}".startswith("-") for num in range(1, 200))
     assert interval(50, 100) == pytest.approx((40.38, 59.62), abs=0.01)
 
 
@@ -212,4 +218,4 @@ def test_the_record_holds_what_was_measured(classifier, scans, tmp_path):
     json.dumps(record.config, allow_nan=False)
     rows = list(csv.reader((tmp_path / "out" / "confusion.csv").read_text().splitlines()))
     assert rows[0][1:] == [row[0] for row in rows[1:]] == list(classifier.class_names)
-    assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == result.confusion.tolist()
+    assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == result.confusion.matrix().tolist()

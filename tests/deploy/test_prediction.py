@@ -12,7 +12,7 @@ from PIL import Image
 from metaformer.core.errors import ConfigError
 from metaformer.data.formats.digits import Digits
 from metaformer.deploy.classifier import open_classifier
-from metaformer.deploy.prediction import Guess, Prediction, find_images, predict
+from metaformer.deploy.prediction import NOT_NUMBERS, Guess, Prediction, find_images, predict
 from metaformer.deploy.prediction_text import CSV_COLUMNS, lines_of
 
 
@@ -133,5 +133,49 @@ def test_an_unknown_format_names_the_nearest():
 def test_a_file_name_that_is_no_text_is_printed_all_the_same(classifier, tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
     (prediction,) = predict(classifier, [tmp_path / name])
-    assert prediction.image.endswith("caf�.png")
+    assert prediction.image.endswith(r"caf\xe9.png")
     prediction.image.encode("utf-8")
+
+
+def test_names_of_every_kind_are_one_line_of_the_table_and_of_csv(classifier, tmp_path):
+    names = [b"caf\xe9.png", b"new\nline.png", b"\x1b[2J.png", b"x" * 251 + b".png"]
+    files = [tmp_path / os.fsdecode(name) for name in names]
+    for file in files:
+        Image.new("L", (16, 16)).save(file, "PNG")
+    predictions = list(predict(classifier, [tmp_path], top_k=1))
+    assert [prediction.error for prediction in predictions] == [None] * 4
+    for form in ("table", "csv", "jsonl"):
+        lines = list(lines_of(predictions, form))
+        assert len(lines) == 4 + (form != "jsonl")
+        assert all(line.isprintable() and line.encode() for line in lines)
+    # JSON keeps what a name has, as far as it is text.
+    assert {Path(json.loads(line)["image"]).name for line in lines_of(predictions, "jsonl")} >= {"new\nline.png"}
+
+
+def test_what_cannot_be_a_file_is_named_and_the_rest_run(classifier, tmp_path):
+    Image.new("L", (16, 16)).save(tmp_path / "good.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    words = ["x" * 300, "a\0b", "", "http://127.0.0.1:1/a.png", tmp_path]
+    errors = [prediction.error for prediction in predict(classifier, words)]
+    assert errors[:3] == ["file name too long", "embedded null byte", "is a directory"]
+    assert errors[3].startswith("the download failed: ")
+    assert errors[4:] == [None, "a pipe (fifo), not a file"]
+
+
+def test_links_are_followed_and_circles_end(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.png").touch()
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "round").symlink_to(tmp_path / "given")
+    (tmp_path / "given" / "broken.png").symlink_to("nowhere")
+    found = [str(path.relative_to(tmp_path)) for path in find_images([tmp_path / "given"])]
+    assert found == ["given/broken.png", "given/link/a.png"]
+
+
+def test_scores_that_are_no_numbers_are_no_answer(classifier, scans):
+    file = next(scans.rglob("*.png"))
+    with torch.no_grad():
+        next(classifier.model.parameters()).fill_(float("nan"))
+    (prediction,) = predict(classifier, [file])
+    assert (prediction.guesses, prediction.error) == ((), NOT_NUMBERS)

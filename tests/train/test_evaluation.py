@@ -74,3 +74,19 @@ def test_no_gradient_is_left():
 def test_no_image_at_all_is_an_error():
     with pytest.raises(DataError, match="no image to evaluate on"):
         evaluate(ImagesAreLogits(), [])
+
+
+def test_scores_that_are_no_numbers_are_counted_and_never_right():
+    scores = as_images([[0.0, math.nan, 0.0], [2.0, 0.0, 0.0], [math.inf, 0.0, 0.0]])
+    result = evaluate(ImagesAreLogits(), evaluation_batches_of(scores, torch.tensor([1, 0, 0]), batch_size=2))
+    assert (result.num_without_scores, result.num_images) == (2, 3)
+    assert result.accuracy == pytest.approx(100 / 3)
+    assert math.isnan(result.loss)
+
+
+def test_the_five_likeliest_count_where_there_are_more_classes():
+    scores = torch.eye(7)[:, :, None, None] + torch.arange(7.0)[None, :, None, None] / 10
+    result = evaluate(ImagesAreLogits(), evaluation_batches_of(scores, torch.zeros(7).long(), batch_size=4))
+    expected = sum(0 in row.topk(5).indices for row in scores.flatten(1))
+    assert result.top5 == pytest.approx(100 * expected / 7)
+    assert evaluate(ImagesAreLogits(), batches()).top5 is None

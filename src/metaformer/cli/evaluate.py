@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 from rich.console import Console
 from rich.markup import escape
@@ -15,10 +14,12 @@ from rich.table import Table
 
 from metaformer.cli.image_progress import image_progress
 from metaformer.core.errors import ConfigError
+from metaformer.core.printable import printable
 from metaformer.data.class_order import read_class_map
 from metaformer.data.open_images import open_images
 from metaformer.data.sources import DATA_SOURCES, open_data
 from metaformer.deploy.classifier import Classifier, imagenet_names, open_classifier
+from metaformer.deploy.confusion import Confusion
 from metaformer.deploy.evaluation import ImageEvaluation, evaluate_images, evaluate_source
 from metaformer.deploy.evaluation_record import write_evaluation
 
@@ -46,7 +47,8 @@ def evaluate(
 ) -> int:
     """Measures trained weights on labelled images: top-1, top-5, loss, confusion, speed.
 
-    Exit codes: 0 done; 1 some images could not be read (they are named and not counted); 2 the request was wrong.
+    Exit codes: 0 done; 1 some images could not be read (they are named and not counted), or have scores that are no
+    numbers; 2 the request was wrong.
 
     Args:
         name: A model of the zoo; not needed where the weights say which. Or a run folder, instead of --weights.
@@ -116,15 +118,16 @@ def evaluate(
             wall_time_s=time.perf_counter() - clock,
         )
         print(f"\nrecord: {record.resolve()}")
-    return 1 if result.unreadable else 0
+    return 0 if result.is_complete else 1
 
 
 def _show(classifier: Classifier, result: ImageEvaluation, title: str, precision: str) -> None:
     low, high = result.top1_interval
     model = classifier.model
     device = next(model.parameters()).device
+    what = f"{printable(classifier.name)} on {printable(title)}"
     lines = [
-        f"{classifier.name} on {title}: {result.num_images:,} images, {model.config.num_classes} classes",
+        f"{what}: {result.num_images:,} images, {model.config.num_classes} classes",
         *([f"note: {result.class_note}"] if result.class_note else []),
         "",
         f"top-1   {result.top1:6.2f}%   95% interval {low:.2f}% to {high:.2f}%",
@@ -136,36 +139,41 @@ def _show(classifier: Classifier, result: ImageEvaluation, title: str, precision
     print("\n".join(lines))
     _show_confusion(classifier, result.confusion)
     for image, reason in result.unreadable[:MOST_NAMED]:
-        print(f"cannot read {image}: {reason}", file=sys.stderr)
+        print(f"cannot read {printable(image)}: {reason}", file=sys.stderr)
     if result.unreadable:
         rest = len(result.unreadable) - MOST_NAMED
         more = f" {rest} more are in the record (--out)." if rest > 0 else ""
         print(f"{len(result.unreadable)} images could not be read and are not counted.{more}", file=sys.stderr)
+    if result.sums.num_without_scores:
+        print(
+            f"{result.sums.num_without_scores:,} of {result.num_images:,} images have scores that are no numbers "
+            f"(NaN or infinite) and count as wrong: the weights are damaged, or numbers overflow in {precision}.",
+            file=sys.stderr,
+        )
 
 
-def _show_confusion(classifier: Classifier, confusion: torch.Tensor) -> None:
-    of_class = confusion.sum(dim=1)
-    if len(confusion) > LARGEST_MATRIX:
-        accuracy = 100 * confusion.diagonal() / of_class
+def _show_confusion(classifier: Classifier, confusion: Confusion) -> None:
+    of_class = confusion.of_class
+    if confusion.num_classes > LARGEST_MATRIX:
+        accuracy = 100 * confusion.right / of_class
         worst = [index for index in accuracy.argsort().tolist() if of_class[index]][:WORST]
         print("\nlowest accuracy of a class:")
         for index in worst:
-            wrong = confusion[index].clone()
-            wrong[index] = 0
-            taken = f", taken for {classifier.name_of(int(wrong.argmax()))} {int(wrong.max())} times"
-            print(f"{accuracy[index]:6.1f}%  {classifier.name_of(index)}{taken if wrong.any() else ''}")
+            taken = confusion.taken_for(index)
+            told = f", taken for {printable(classifier.name_of(taken[0]))} {taken[1]} times" if taken else ""
+            print(f"{accuracy[index]:6.1f}%  {printable(classifier.name_of(index))}{told}")
         return
     table = Table(
         box=None, pad_edge=False, title="images by true class (row) and predicted class", title_justify="left"
     )
     table.add_column("")
     table.add_column("")
-    for index in range(len(confusion)):
+    for index in range(confusion.num_classes):
         table.add_column(str(index), justify="right")
     table.add_column("right", justify="right")
-    for index, row in enumerate(confusion.tolist()):
+    for index, row in enumerate(confusion.matrix().tolist()):
         share = f"{100 * row[index] / int(of_class[index]):.1f}%" if of_class[index] else "-"
-        name = escape(classifier.name_of(index)) if classifier.class_names else ""
+        name = escape(printable(classifier.name_of(index))) if classifier.class_names else ""
         table.add_row(name, str(index), *(str(count) if count else "." for count in row), share)
     console = Console(soft_wrap=True, highlight=False)
     console.print()

@@ -1,5 +1,6 @@
 """`metaformer predict`: what trained weights see in images."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from typing import Annotated
 import tyro
 
 from metaformer.core.errors import ConfigError, DataError, did_you_mean
+from metaformer.core.printable import printable
 from metaformer.data.class_order import read_class_names
 from metaformer.data.decode.image_file import IMAGE_SUFFIXES
+from metaformer.data.decode.image_url import is_image_url
 from metaformer.deploy.classifier import Classifier, imagenet_names, is_weights, open_classifier
-from metaformer.deploy.prediction import Prediction
+from metaformer.deploy.prediction import NOT_NUMBERS, Prediction
 from metaformer.deploy.prediction import predict as predictions_of
 from metaformer.deploy.prediction_text import lines_of
 from metaformer.models.zoo import ZOO
@@ -44,11 +47,11 @@ def predict(
     find . -name '*.jpg' | metaformer predict runs/mine --format jsonl -
 
     Images that cannot be read are named on stderr, and in the JSON lines and CSV; the rest still run. Exit codes: 0
-    done; 1 some images could not be read; 2 the request was wrong.
+    done; 1 some images could not be read, or have scores that are no numbers; 2 the request was wrong.
 
     Args:
         name: A model of the zoo; may be left out where the weights say which. Or a run folder, instead of --weights.
-        images: Files and folders; - reads their names from stdin, one a line.
+        images: Files, addresses (https://...) and folders; - reads them from stdin, one a line.
         weights: A file of any known layout, a run folder, a URL or a hub id (hf://owner/name).
         top_k: Classes an image.
         format: table, jsonl or csv.
@@ -85,28 +88,32 @@ def predict(
         print(line, flush=sys.stdout.isatty())
     sys.stdout.flush()
     print(tally, file=sys.stderr)
-    return 1 if tally.num_unreadable else 0
+    return 1 if tally.num_unreadable + tally.num_without_scores else 0
 
 
 class _Tally:
     """Counts images as they pass, and names those that could not be read."""
 
     def __init__(self) -> None:
-        self.num_images = self.num_unreadable = 0
+        self.num_images = self.num_unreadable = self.num_without_scores = 0
         self.started = time.perf_counter()
 
     def watch(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:
         for prediction in predictions:
             self.num_images += 1
             if prediction.error is not None:
-                self.num_unreadable += 1
-                print(f"cannot read {prediction.image}: {prediction.error}", file=sys.stderr)
+                has_scores = prediction.error == NOT_NUMBERS
+                self.num_unreadable += not has_scores
+                self.num_without_scores += has_scores
+                what = "no answer for" if has_scores else "cannot read"
+                print(f"{what} {printable(prediction.image)}: {prediction.error}", file=sys.stderr)
             yield prediction
 
     def __str__(self) -> str:
         speed = self.num_images / (time.perf_counter() - self.started)
         unreadable = f", {self.num_unreadable} could not be read" if self.num_unreadable else ""
-        return f"{self.num_images:,} images{unreadable}, {speed:,.0f} images/s"
+        without = f", {self.num_without_scores} have no scores" if self.num_without_scores else ""
+        return f"{self.num_images:,} images{unreadable}{without}, {speed:,.0f} images/s"
 
 
 def _split_words(name: str, images: tuple[str, ...], weights: str) -> tuple[str | None, tuple[str, ...]]:
@@ -122,16 +129,22 @@ def _split_words(name: str, images: tuple[str, ...], weights: str) -> tuple[str 
 
 
 def _is_image(word: str) -> bool:
-    path = Path(word)
-    return word == STDIN or path.suffix.lower() in IMAGE_SUFFIXES or path.exists()
+    is_named = word == STDIN or is_image_url(word) or Path(word).suffix.lower() in IMAGE_SUFFIXES
+    # Not Path.exists, which fails on a name that is too long.
+    return is_named or os.path.exists(word)  # noqa: PTH110
 
 
 def _paths(words: tuple[str, ...]) -> Iterator[str]:
     for word in words:
         if word == STDIN:
-            yield from (line for line in map(str.rstrip, sys.stdin) if line)
+            # As bytes, whatever the terminal's encoding: names of files are no text.
+            yield from (os.fsdecode(line) for line in map(_without_end, sys.stdin.buffer) if line)
         else:
             yield word
+
+
+def _without_end(line: bytes) -> bytes:
+    return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def _named(classifier: Classifier, file: Path | None) -> Classifier:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from metaformer.core.errors import ConfigError, DataError
@@ -16,8 +15,9 @@ from metaformer.data.decode.image_batches import read_batches
 from metaformer.data.image_set import ImageSet
 from metaformer.data.source import DataSource
 from metaformer.deploy.classifier import IMAGENET_CLASSES, Classifier, imagenet_synsets, scorer
+from metaformer.deploy.confusion import Confusion
+from metaformer.train.evaluation import ClassSums, Evaluation
 
-TOP_K = 5
 Z_95 = 1.96  # standard deviations, to each side
 
 
@@ -25,15 +25,32 @@ Z_95 = 1.96  # standard deviations, to each side
 class ImageEvaluation:
     """Accuracy, loss and confusion over the images that could be read."""
 
-    num_images: int
-    top1: float  # percent
-    top5: float | None  # percent; None where five classes are all
-    loss: float  # mean cross-entropy, in nats
-    confusion: Int64[Tensor, "k k"]  # images: true class, predicted class
+    sums: Evaluation
+    confusion: Confusion  # of the images that have scores
     unreadable: tuple[tuple[str, str], ...]  # names and reasons
     images_per_second: float  # from the first file to the last answer
     model_images_per_second: float  # of the model alone, without the first batch if there are more
     class_note: str = ""  # how the data's classes and the model's were matched
+
+    @property
+    def num_images(self) -> int:
+        """That could be read."""
+        return self.sums.num_images
+
+    @property
+    def top1(self) -> float:
+        """Accuracy, in percent."""
+        return self.sums.accuracy
+
+    @property
+    def top5(self) -> float | None:
+        """In percent; None where five classes are all."""
+        return self.sums.top5
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy, in nats."""
+        return self.sums.loss
 
     @property
     def top1_interval(self) -> tuple[float, float]:
@@ -41,7 +58,13 @@ class ImageEvaluation:
         share, num = self.top1 / 100, self.num_images
         spread = Z_95 * math.sqrt(share * (1 - share) / num + Z_95**2 / (4 * num**2))
         low, high = ((share + Z_95**2 / (2 * num) + side * spread) / (1 + Z_95**2 / num) for side in (-1, 1))
-        return 100 * low, 100 * high
+        # At the ends rounding would leave 0 to 100.
+        return max(0.0, 100 * low), min(100.0, 100 * high)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every image could be read and has scores."""
+        return not self.unreadable and not self.sums.num_without_scores
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,10 +161,12 @@ def _measure(
     watch: Callable[[int, int], None] | None,
     name: str,
 ) -> ImageEvaluation:
-    num_classes = classifier.model.config.num_classes
-    confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64)
+    sums = ClassSums()
+    # One pair of classes an image: a cell for each pair would be gigabytes where there are many classes.
+    true: list[Tensor] = []
+    predicted: list[Tensor] = []
     unreadable: list[tuple[str, str]] = []
-    loss_sum, top5_hits, num_images = 0.0, 0, 0
+    num_images = 0
     speeds: list[tuple[int, float]] = []
     started = time.perf_counter()
     for batch in batches:
@@ -150,9 +175,10 @@ def _measure(
             before = time.perf_counter()
             scores = score(batch.inputs).cpu()
             speeds.append((len(scores), time.perf_counter() - before))
-            confusion += torch.bincount(batch.labels * num_classes + scores.argmax(dim=1), minlength=len(confusion))
-            loss_sum += float(F.cross_entropy(scores, batch.labels, reduction="sum"))
-            top5_hits += _hits(scores, batch.labels, min(TOP_K, num_classes))
+            sums.add(scores, batch.labels)
+            is_finite = scores.isfinite().all(dim=1)
+            true.append(batch.labels[is_finite])
+            predicted.append(scores[is_finite].argmax(dim=1))
             num_images += len(batch.labels)
         if watch:
             watch(num_images + len(unreadable), len(unreadable))
@@ -160,13 +186,9 @@ def _measure(
     if not num_images:
         first = f": {unreadable[0][0]}: {unreadable[0][1]}" if unreadable else ""
         raise DataError(f"none of the {len(unreadable)} images of {name} can be read{first}.")
-    confusion = confusion.reshape(num_classes, num_classes)
     return ImageEvaluation(
-        num_images=num_images,
-        top1=100 * int(confusion.trace()) / num_images,
-        top5=100 * top5_hits / num_images if num_classes > TOP_K else None,
-        loss=loss_sum / num_images,
-        confusion=confusion,
+        sums=sums.result(),
+        confusion=Confusion.of(torch.cat(true), torch.cat(predicted), num_classes=classifier.model.config.num_classes),
         unreadable=tuple(unreadable),
         images_per_second=num_images / seconds,
         model_images_per_second=_speed(speeds),
@@ -178,10 +200,6 @@ def _speed(batches: list[tuple[int, float]]) -> float:
     """Images a second. The first batch also pays for what is made once: kernels chosen, memory taken."""
     counted = batches[1:] or batches
     return sum(num for num, _ in counted) / sum(seconds for _, seconds in counted)
-
-
-def _hits(scores: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], top_k: int) -> int:
-    return int((scores.topk(top_k, dim=1).indices == labels[:, None]).sum())
 
 
 def _order(classifier: Classifier, images: ImageSet, class_map: ClassMap | None) -> ClassOrder:

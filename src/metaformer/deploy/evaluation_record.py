@@ -1,8 +1,7 @@
 """The run record of an evaluation, and its confusion matrix as a table."""
 
-import csv
 import hashlib
-import io
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from metaformer.core.atomic_write import write_text
 from metaformer.core.configs import to_dict
 from metaformer.core.machine import provenance
+from metaformer.core.printable import printable
 from metaformer.core.run_record import Metric, RunRecord
 from metaformer.deploy.classifier import Classifier
 from metaformer.deploy.evaluation import ImageEvaluation
@@ -40,8 +40,8 @@ def write_evaluation(
         started: When.
         wall_time_s: How long it took, loading included.
     """
-    write_text(folder / CONFUSION_FILE, _confusion(result, classifier))
-    right, of_class = result.confusion.diagonal(), result.confusion.sum(dim=1)
+    write_text(folder / CONFUSION_FILE, result.confusion.as_csv(lambda index: printable(classifier.name_of(index))))
+    of_class = result.confusion.of_class.tolist()
     weights = {"source": classifier.weights, "sha256": _sha256(classifier.weights)}
     return RunRecord(
         kind="evaluate",
@@ -55,10 +55,10 @@ def write_evaluation(
             "class_order": result.class_note,
             # A class without images has no accuracy.
             "per_class_accuracy": [
-                100 * hits / num if num else None for hits, num in zip(right.tolist(), of_class.tolist(), strict=True)
+                share if num else None for share, num in zip(result.sums.per_class_accuracy, of_class, strict=True)
             ],
             "confusion": CONFUSION_FILE,
-            "unreadable": [list(pair) for pair in result.unreadable],
+            "unreadable": [[printable(name), reason] for name, reason in result.unreadable],
         },
         **provenance(started),
         wall_time_s=wall_time_s,
@@ -71,19 +71,14 @@ def _metrics(result: ImageEvaluation) -> dict[str, Metric]:
         "loss": Metric(value=result.loss, unit="nats"),
         "num_images": Metric(value=float(result.num_images), unit="images"),
         "num_unreadable": Metric(value=float(len(result.unreadable)), unit="images"),
+        "num_without_scores": Metric(value=float(result.sums.num_without_scores), unit="images"),
         "images_per_second": Metric(value=result.images_per_second, unit="images/s"),
         "model_images_per_second": Metric(value=result.model_images_per_second, unit="images/s"),
     }
-    return metrics if result.top5 is None else metrics | {"top5_accuracy": Metric(value=result.top5, unit="%")}
-
-
-def _confusion(result: ImageEvaluation, classifier: Classifier) -> str:
-    names = [classifier.name_of(index) for index in range(len(result.confusion))]
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["true \\ predicted", *names])
-    rows.writerows([name, *row] for name, row in zip(names, result.confusion.tolist(), strict=True))
-    return text.getvalue()
+    if result.top5 is not None:
+        metrics["top5_accuracy"] = Metric(value=result.top5, unit="%")
+    # JSON has no number for the loss of scores that are none.
+    return {name: metric for name, metric in metrics.items() if math.isfinite(metric.value)}
 
 
 def _sha256(weights: str) -> str | None:

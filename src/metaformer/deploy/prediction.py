@@ -10,8 +10,11 @@ import torch
 from metaformer.core.errors import ConfigError
 from metaformer.data.decode.image_batches import ImageBatch, read_batches
 from metaformer.data.decode.image_file import IMAGE_SUFFIXES
+from metaformer.data.decode.image_url import ImageUrl, is_image_url
 from metaformer.data.image_set import Sample
 from metaformer.deploy.classifier import Classifier, scorer
+
+NOT_NUMBERS = "the model's scores are no numbers (NaN or infinite)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,7 @@ class Guess:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The likeliest classes of an image, the best first; or why it could not be read."""
+    """The likeliest classes of an image, the best first; or why there are none."""
 
     image: str
     guesses: tuple[Guess, ...] = ()
@@ -46,7 +49,8 @@ def predict(
 
     Args:
         classifier: From `open_classifier`.
-        images: Files, and folders, of which all images are taken. Read as they are needed: any number fits in memory.
+        images: Files, addresses (http, https), and folders, of which all images are taken; links are followed. Read as
+            they are needed: any number fits in memory.
         top_k: How many classes an image.
         batch_size: Images at once.
         precision: 32-true, bf16-mixed or 16-mixed.
@@ -60,40 +64,53 @@ def predict(
         raise ConfigError(f"top_k must be at least 1; got {top_k}.")
     score = scorer(classifier.model, precision)
     transform = classifier.transform(crop_fraction=crop_fraction)
-    samples = (Sample(name=_printable(path), image=path) for path in find_images(images))
+    samples = (Sample(name=_name_of(image), image=image) for image in find_images(images))
     for batch in read_batches(samples, transform, batch_size=batch_size, num_threads=num_threads):
         guesses: list[tuple[Guess, ...]] = []
         if len(batch.pixels):
             scores = score(transform.normalise(batch.pixels))
-            best = scores.softmax(dim=1).topk(min(top_k, scores.shape[1]), dim=1)
-            guesses = _guesses(classifier, best.values, best.indices)
+            guesses = _guesses(classifier, scores, min(top_k, scores.shape[1]))
         yield from _in_order(batch, guesses)
 
 
-def find_images(paths: Iterable[str | Path]) -> Iterator[Path]:
-    """The files named, and all images in the folders named and in those below, each folder in the order of names."""
-    for path in map(Path, paths):
-        if path.is_dir():
-            yield from _images_under(path)
+def find_images(words: Iterable[str | Path]) -> Iterator[Path | ImageUrl]:
+    """The files and addresses named, and all images in the folders named and in those below, in the order of names."""
+    for word in words:
+        if isinstance(word, str) and is_image_url(word):
+            yield ImageUrl(word)
+        # Not Path.is_dir, which fails on a name that is too long.
+        elif os.path.isdir(word):  # noqa: PTH112
+            yield from _images_under(word)
         else:
-            yield path
+            yield Path(word)
 
 
-def _images_under(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
+def _images_under(folder: str | Path) -> Iterator[Path]:
+    entered: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        facts = Path(parent).stat()
+        if (facts.st_dev, facts.st_ino) in entered:
+            # A link led here a second time, or round in a circle.
+            folders.clear()
+            continue
+        entered.add((facts.st_dev, facts.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
                 yield Path(parent, name)
 
 
-def _guesses(classifier: Classifier, values: torch.Tensor, indices: torch.Tensor) -> list[tuple[Guess, ...]]:
+def _guesses(classifier: Classifier, scores: torch.Tensor, top_k: int) -> list[tuple[Guess, ...]]:
+    """The likeliest classes of each image; none where a score is no number."""
+    best = scores.softmax(dim=1).topk(top_k, dim=1)
+    rows = zip(best.values.tolist(), best.indices.tolist(), scores.isfinite().all(dim=1).tolist(), strict=True)
     return [
         tuple(
             Guess(index=index, name=classifier.name_of(index), probability=probability)
-            for index, probability in zip(row_indices, row_values, strict=True)
+            for index, probability in zip(indices, values, strict=True)
+            if is_finite
         )
-        for row_values, row_indices in zip(values.tolist(), indices.tolist(), strict=True)
+        for values, indices, is_finite in rows
     ]
 
 
@@ -101,9 +118,9 @@ def _in_order(batch: ImageBatch, guesses: list[tuple[Guess, ...]]) -> Iterator[P
     of_readable = iter(guesses)
     for sample, error in zip(batch.samples, batch.errors, strict=True):
         guessed = () if error is not None else next(of_readable)
-        yield Prediction(image=sample.name, guesses=guessed, error=error)
+        yield Prediction(image=sample.name, guesses=guessed, error=error if error or guessed else NOT_NUMBERS)
 
 
-def _printable(path: Path) -> str:
-    """The path as text that can be encoded, whatever bytes its name has."""
-    return os.fsencode(path).decode("utf-8", "replace")
+def _name_of(image: Path | ImageUrl) -> str:
+    """As text that can be encoded, whatever bytes the name has."""
+    return image.address if isinstance(image, ImageUrl) else os.fsencode(image).decode("utf-8", "backslashreplace")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 
 from metaformer.core.errors import unknown
+from metaformer.core.printable import printable
 from metaformer.deploy.prediction import Prediction
 
 IMAGE_WIDTH = 40  # columns; a longer name keeps its end
@@ -16,10 +17,10 @@ def as_table(predictions: Iterable[Prediction]) -> Iterator[str]:
     """A line a class; images that could not be read are left out."""
     yield f"{'image':{IMAGE_WIDTH}}  {'probability':>11}  class"
     for prediction in predictions:
-        image = _one_line(prediction.image)
+        image = printable(prediction.image)
         image = image if len(image) <= IMAGE_WIDTH else f"...{image[3 - IMAGE_WIDTH :]}"
         for rank, guess in enumerate(prediction.guesses):
-            yield f"{'' if rank else image:{IMAGE_WIDTH}}  {100 * guess.probability:10.1f}%  {_one_line(guess.name)}"
+            yield f"{'' if rank else image:{IMAGE_WIDTH}}  {100 * guess.probability:10.1f}%  {printable(guess.name)}"
 
 
 def as_jsonl(predictions: Iterable[Prediction]) -> Iterator[str]:
@@ -40,9 +41,11 @@ def as_csv(predictions: Iterable[Prediction]) -> Iterator[str]:
     yield _csv_line(CSV_COLUMNS)
     for prediction in predictions:
         if prediction.error is not None:
-            yield _csv_line((prediction.image, "", "", "", "", prediction.error))
+            yield _csv_line((printable(prediction.image), "", "", "", "", prediction.error))
         for rank, guess in enumerate(prediction.guesses, start=1):
-            yield _csv_line((prediction.image, rank, guess.name, guess.index, f"{guess.probability:.6f}", ""))
+            yield _csv_line(
+                (printable(prediction.image), rank, printable(guess.name), guess.index, f"{guess.probability:.6f}", "")
+            )
 
 
 FORMATS: dict[str, Callable[[Iterable[Prediction]], Iterator[str]]] = {
@@ -68,8 +71,3 @@ def _csv_line(values: Iterable[object]) -> str:
     # With its end: the writer quotes a cell that contains what ends a line.
     csv.writer(line, lineterminator="\n").writerow(list(values))
     return line.getvalue().removesuffix("\n")
-
-
-def _one_line(text: str) -> str:
-    """Text without characters that would move a terminal's cursor."""
-    return "".join(character if character.isprintable() else "?" for character in text)
