@@ -40,6 +40,7 @@ class Stripes:
             num_train=NUM_TRAIN,
             num_validation=30,
             num_test=60,
+            fingerprint="stripes",
         )
 
     def train_batches(self, plan):

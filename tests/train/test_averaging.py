@@ -13,16 +13,27 @@ def test_none_where_the_recipe_wants_none(tiny):
     assert make_average(MetaFormer(tiny), TrainConfig()) is None
 
 
-def test_the_average_decays_by_step(tiny):
+def test_the_average_warms_up_to_its_decay(tiny):
     model = MetaFormer(tiny)
-    average = make_average(model, TrainConfig(ema_decay=0.75))
+    average = make_average(model, TrainConfig(ema_decay=0.12))
     weight, start = model.head.fc.weight, model.head.fc.weight.detach().clone()
-    for step in range(1, 4):
+    expected = start
+    # The first update takes the weights as they are; then the decay is 1/11, 2/12, 3/13, ..., and 0.12 at most.
+    for step, decay in enumerate([0, 1 / 11, 0.12, 0.12], start=1):
         with torch.no_grad():
             weight.copy_(start + step)
-        average.update(model)
-    # start + 1 * 0.25 * 0.75^2 + 2 * 0.25 * 0.75 + 3 * 0.25
-    torch.testing.assert_close(average.module.head.fc.weight, start + 1.265625)
+        average.update(model, step)
+        expected = decay * expected + (1 - decay) * (start + step)
+    torch.testing.assert_close(average.module.head.fc.weight, expected)
+
+
+def test_an_average_of_a_short_run_is_not_judged_by_its_first_weights(tiny, stripes, recipe):
+    accuracies = []
+    for decay in (None, 0.9999):
+        torch.manual_seed(0)
+        *_, last = train(MetaFormer(tiny), stripes, replace(recipe, epochs=8, ema_decay=decay), seed=0)
+        accuracies.append(last.history["validation_accuracy"][-1])
+    assert accuracies[1] >= accuracies[0] - 10
 
 
 def test_training_evaluates_and_ends_with_the_average(tiny, stripes, short):
@@ -30,9 +41,11 @@ def test_training_evaluates_and_ends_with_the_average(tiny, stripes, short):
     model, plain = MetaFormer(tiny), MetaFormer(tiny)
     plain.load_state_dict(model.state_dict())
     expected = make_average(plain, recipe)
+    num_steps = 0
     for result in train(plain, stripes, short, seed=0):
         if isinstance(result, StepResult):
-            expected.update(plain)
+            num_steps += 1
+            expected.update(plain, num_steps)
     *_, last = train(model, stripes, recipe, seed=0)
     for name, value in expected.module.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metaformer.core.errors import DataError, StoppedError
-from metaformer.train.checkpoint import Checkpoints
+from metaformer.train.checkpoint import Checkpoints, seal
 
 STATE = {
     "settings": {"seed": 0, "model": None},
@@ -64,7 +64,7 @@ def test_a_checkpoint_comes_back(tmp_path):
 @pytest.mark.parametrize("folder", ["", "none/there"])
 def test_an_empty_folder_has_none(tmp_path, folder):
     assert Checkpoints(tmp_path / folder).load() is None
-    assert Checkpoints(tmp_path / folder).load_best() is None
+    assert Checkpoints(tmp_path / folder).load_best(1) is None
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
@@ -153,16 +153,112 @@ def test_the_best_weights_come_back_and_are_cleared_with_the_rest(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(STATE)
     checkpoints.save_best({"model": STATE["model"], "epoch": 2, "accuracy": 50.0})
-    assert checkpoints.load_best()["epoch"] == 2
+    assert checkpoints.load_best(2)["epoch"] == 2
     (tmp_path / "model.safetensors").write_bytes(b"result")
     checkpoints.clear()
     assert names(tmp_path) == ["model.safetensors"]
 
 
-def test_damaged_best_weights_are_refused(tmp_path):
-    (tmp_path / "best.pt").write_bytes(b"damaged")
-    with pytest.raises(DataError, match=r"^cannot read the checkpoint"):
-        Checkpoints(tmp_path).load_best()
+def flip(path, place):
+    """One bit of the byte at this share of the file's length."""
+    raw = bytearray(path.read_bytes())
+    raw[min(int(place * len(raw)), len(raw) - 1)] ^= 1 << 3
+    path.write_bytes(bytes(raw))
+
+
+DAMAGES = {
+    "removed": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "other bytes": lambda path: path.write_bytes(b"damaged"),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "a link to nothing": lambda path: (path.unlink(), path.symlink_to("nothing")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_best_weights_are_skipped_and_that_is_said(tmp_path, caplog, damage):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_best({"model": STATE["model"], "epoch": 2})
+    damage(tmp_path / "best.pt")
+    assert checkpoints.load_best(2) is None
+    (record,) = caplog.records
+    assert record.message.startswith("the weights of the best epoch, 2, are lost: cannot read")
+    assert str(tmp_path / "best.pt") in record.message
+
+
+def test_best_weights_of_another_epoch_are_not_taken_for_it(tmp_path, caplog):
+    Checkpoints(tmp_path).save_best({"model": STATE["model"], "epoch": 1})
+    assert Checkpoints(tmp_path).load_best(2) is None
+    assert "holds epoch 1" in caplog.text
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_whatever_becomes_of_the_newest_the_one_before_takes_its_place(tmp_path, damage):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state_at(2, 0))
+    checkpoints.save(STATE)
+    damage(tmp_path / FILE)
+    assert checkpoints.load()["epoch"] == 2
+    checkpoints.save(state_at(2, 1))
+    assert checkpoints.load()["step"] == 1
+    checkpoints.clear()
+
+
+@pytest.mark.parametrize("name", [FILE, "best.pt"])
+def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path, caplog, name):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state_at(2, 0))
+    checkpoints.save(STATE)
+    checkpoints.save_best({"model": STATE["model"], "epoch": 2})
+    path = tmp_path / name
+    whole = path.read_bytes()
+    for place in [i / 100 for i in range(101)]:
+        caplog.clear()
+        flip(path, place)
+        if name == FILE:
+            assert checkpoints.load()["epoch"] == 2, place
+        else:
+            assert checkpoints.load_best(2) is None, place
+        assert len(caplog.records) == 1
+        path.write_bytes(whole)
+
+
+def test_swapped_checkpoints_count_by_what_they_hold(tmp_path, caplog):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state_at(2, 0))
+    checkpoints.save(STATE)
+    older, newer = checkpoints.paths()
+    held = newer.read_bytes()
+    newer.write_bytes(older.read_bytes())
+    assert checkpoints.load()["epoch"] == 2
+    older.write_bytes(held)
+    caplog.clear()
+    assert checkpoints.load()["epoch"] == 3
+    assert "mixed up" in caplog.text
+
+
+def test_the_folder_is_on_the_disk_before_an_older_checkpoint_is_removed(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(state_at(2, 0))
+    order = []
+    plain_sync, plain_unlink = os.fsync, Path.unlink
+
+    def sync(handle):
+        order.append("folder" if Path(f"/proc/self/fd/{handle}").resolve() == tmp_path.resolve() else "file")
+        plain_sync(handle)
+
+    def unlink(path, **options):
+        order.extend(["unlink"] * path.exists())
+        plain_unlink(path, **options)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("this system does not say which folder a handle is of")
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    checkpoints.save(STATE)
+    assert order == ["file", "folder", "unlink"]
 
 
 @pytest.mark.parametrize("part", [0, 0.01, 0.2, 0.5, 0.9, 0.99])
@@ -192,6 +288,8 @@ def test_garbage_is_refused(tmp_path, content):
 )
 def test_something_else_that_torch_wrote_is_refused(tmp_path, content):
     torch.save(content, tmp_path / FILE)
+    expect_one_line_error(tmp_path, "its hash is missing")
+    seal(tmp_path / FILE)
     expect_one_line_error(tmp_path, "is not a checkpoint of a training run")
 
 
@@ -203,6 +301,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path, how):
         path.write_bytes(pickle.dumps(state))
     else:
         torch.save(state, path, _use_new_zipfile_serialization=how == "torch")
+    seal(path)
     expect_one_line_error(tmp_path, "^cannot read the checkpoint")
     assert not proof.exists()
 

@@ -18,7 +18,8 @@ from metaformer.core.errors import DataError, StoppedError
 from metaformer.train.checkpoint import Checkpoints
 from metaformer.train.config import Run
 from metaformer.train.run import perform
-from metaformer.train.stopping import naming_disk_errors, require_writable
+from metaformer.train.run_folder import require_writable
+from metaformer.train.stopping import naming_disk_errors
 
 SCRIPT = Path(__file__).parent / "training_process.py"
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from metaformer.core.records import failure_of
 from metaformer.models.metaformer import MetaFormer
 from metaformer.train.checkpoint import Checkpoints
 from metaformer.train.config import Execution
@@ -105,3 +106,42 @@ def test_no_weights_that_are_not_finite_are_ever_saved(
     last = Checkpoints(tmp_path).load()
     good = step - 1 if checkpoint_steps else (step - 1) // 5 * 5
     assert (last["epoch"] * 5 + last["step"] if last else 0) == good
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_gradient_that_is_not_finite_is_named_where_it_is_clipped(tiny, stripes, short, tmp_path, value):
+    model, num_calls = MetaFormer(tiny), 0
+
+    def break_it(gradient):
+        nonlocal num_calls
+        num_calls += 1
+        return gradient * (value if num_calls == 3 else 1)
+
+    model.head.fc.weight.register_hook(break_it)
+    config = replace(short, clip_grad_norm=1.0)
+    with pytest.raises(
+        DivergedError, match=r"^the norm of the gradient became (nan|inf) in epoch 1, step 3:"
+    ) as caught:
+        list(train(model, stripes, config, seed=0, folder=tmp_path))
+    name = "head.fc.weight" if value == math.inf else "some parameter"
+    assert str(caught.value).endswith(f"that of {name} is not finite")
+    error = caught.value
+    assert (error.epoch, error.step, math.isfinite(error.value), error.failure_kind) == (1, 3, False, "diverged")
+    assert failure_of(error).is_final
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_scores_that_are_not_finite_only_in_validation_are_divergence(tiny, stripes, short, tmp_path, value):
+    model = MetaFormer(tiny)
+    model.head.register_forward_hook(lambda module, _, output: output if module.training else output * value)
+    with pytest.raises(DivergedError, match=r"^the validation loss became nan in epoch 1, step 5: "):
+        list(train(model, stripes, short, seed=0, folder=tmp_path))
+    assert not Checkpoints(tmp_path).paths()
+
+
+def test_a_loss_that_is_none_at_the_first_step(tiny, stripes, short):
+    model = MetaFormer(tiny)
+    with torch.no_grad():
+        model.head.fc.bias[0] = math.nan
+    with pytest.raises(DivergedError, match=r"^the loss became nan in epoch 1, step 1: head\.fc\.bias is not finite"):
+        list(train(model, stripes, short, seed=0))

@@ -1,3 +1,4 @@
+import copy
 import re
 from dataclasses import replace
 
@@ -7,7 +8,8 @@ import torch
 from metaformer.core.errors import ConfigError
 from metaformer.models.metaformer import MetaFormer
 from metaformer.train.config import TrainConfig
-from metaformer.train.optimizer import make_optimizer, make_scheduler
+from metaformer.train.loop import EpochResult, train
+from metaformer.train.optimizer import check_optimizer, list_optimizers, make_optimizer, make_scheduler
 
 RECIPE = TrainConfig(epochs=10, lr=1.0, min_lr=0.1, warmup_lr=0.2, warmup_epochs=2.0)
 
@@ -96,3 +98,54 @@ def test_adamw_is_fused_but_where_it_would_clip_a_scaled_gradient(tiny):
     assert make_optimizer(model, TrainConfig()).defaults["fused"]
     assert make_optimizer(model, TrainConfig(precision="16-mixed")).defaults["fused"]
     assert not make_optimizer(model, TrainConfig(precision="16-mixed", clip_grad_norm=1.0)).defaults["fused"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("adahessian", "it needs the curvature, a second backward pass through the gradients"),
+        ("kron", "it draws random numbers that no checkpoint holds"),
+        ("bnbadamw8bit", "it needs an NVIDIA GPU and bitsandbytes"),
+        ("fusedadamw", "it needs an NVIDIA GPU and apex"),
+    ],
+)
+def test_an_optimizer_that_cannot_work_here_says_why(name, reason, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=f"got '{name}': {reason}"):
+        check_optimizer(TrainConfig(optimizer=name))
+    assert name not in list_optimizers()
+
+
+def test_on_a_gpu_the_library_behind_an_optimizer_must_be_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="it needs apex, which is not installed"):
+        check_optimizer(TrainConfig(optimizer="fusedlamb"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: "there")
+    check_optimizer(TrainConfig(optimizer="fusedlamb"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_optimizers())
+def test_every_optimizer_that_is_offered_trains_and_goes_on_bit_for_bit(tiny, stripes, short, tmp_path, name):
+    config, ends = replace(short, optimizer=name, lr=1e-3, warmup_epochs=0.0), []
+    for folder in (None, tmp_path):
+        torch.manual_seed(0)
+        model = MetaFormer(tiny)
+        if folder:
+            results = train(copy.deepcopy(model), stripes, config, seed=0, folder=folder)
+            next(result for result in results if isinstance(result, EpochResult))
+            results.close()
+        list(train(model, stripes, config, seed=0, folder=folder))
+        ends.append(model.state_dict())
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+    assert all(torch.isfinite(value).all() for value in ends[0].values())
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+def test_a_schedule_of_one_step_takes_it_at_its_peak_and_says_nothing(tiny, caplog, schedule):
+    config = TrainConfig(epochs=1, lr=0.5, warmup_epochs=0.0, schedule=schedule)
+    optimizer = make_optimizer(MetaFormer(tiny), config)
+    make_scheduler(optimizer, config, steps_per_epoch=1).step_update(0)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    assert not caplog.records

@@ -12,6 +12,7 @@ from metaformer.core.errors import ConfigError
 from metaformer.models.metaformer import MetaFormer
 from metaformer.train.checkpoint import Checkpoints
 from metaformer.train.config import Execution
+from metaformer.train.divergence import DivergedError
 from metaformer.train.loop import EpochResult, StepResult, train
 
 CPU = Execution(device="cpu")
@@ -74,3 +75,34 @@ def test_a_resumed_run_is_exact_and_keeps_the_loss_scale(tiny, stripes, recipe, 
         ends.append((last.history["train_loss"], model.state_dict()))
     assert ends[0][0] == ends[1][0]
     assert all(torch.equal(value, ends[1][1][name]) for name, value in ends[0][1].items())
+
+
+@pytest.mark.parametrize("clip_grad_norm", [None, 1.0])
+def test_an_overflow_of_float16_leaves_the_step_out_and_goes_on(tiny, stripes, short, clip_grad_norm):
+    """The first gradients overflow by design: the scale begins high, and each overflow halves it."""
+    model, num_calls = MetaFormer(tiny), 0
+
+    def overflow(gradient):
+        nonlocal num_calls
+        num_calls += 1
+        return gradient * (float("inf") if num_calls <= 2 else 1)
+
+    model.head.fc.weight.register_hook(overflow)
+    before = model.head.fc.weight.detach().clone()
+    config = replace(short, precision="16-mixed", clip_grad_norm=clip_grad_norm)
+    fabric = fabric_of("16-mixed")
+    weights = []
+    for result in train(model, stripes, config, seed=0, fabric=fabric):
+        if isinstance(result, StepResult):
+            weights.append(model.head.fc.weight.detach().clone())
+    assert torch.equal(weights[1], before)
+    assert not torch.equal(weights[2], before)
+    assert torch.isfinite(weights[-1]).all()
+
+
+def test_a_gradient_that_overflows_at_any_scale_is_divergence(tiny, stripes, recipe):
+    model = MetaFormer(tiny)
+    model.head.fc.weight.register_hook(lambda gradient: gradient * float("inf"))
+    config = replace(recipe, epochs=8, precision="16-mixed", clip_grad_norm=1.0)
+    with pytest.raises(DivergedError, match=r"^the gradient is not finite in epoch 8, step 2: "):
+        list(train(model, stripes, config, seed=0, fabric=fabric_of("16-mixed")))

@@ -114,27 +114,52 @@ def test_a_folder_changes_nothing(start, stripes, recipe, tmp_path, uninterrupte
     assert same_weights(model, uninterrupted[0])
 
 
-@pytest.mark.parametrize("what", ["seed", "recipe", "model", "data"])
+@pytest.mark.parametrize("what", ["seed", "recipe", "model", "data", "classes"])
 def test_a_folder_with_a_run_of_other_settings_is_refused(start, stripes, short, tmp_path, what):
     take_epochs(train(start(), stripes, short, seed=7, folder=tmp_path), 1)
     before = newest(tmp_path).read_bytes()
     model, config, seed = start(), short, 7
     differs = {"seed": "seed: 7 there, 8 here", "recipe": "train.lr: 0.005 there, 0.001 here"}
-    differs |= {"model": "model.dims[1]: 8 there, 12 here", "data": "data.name: 'stripes' there, 'spots' here"}
+    differs |= {"classes": "data.class_names[0]: 'top' there, 'middle' here"}
+    differs |= {"model": "model.dims[1]: 8 there, 12 here", "data": "data.content: 'stripes' there, 'spots' here"}
     if what == "seed":
         seed = 8
     elif what == "recipe":
         config = replace(short, lr=1e-3)
     elif what == "model":
         model = MetaFormer(replace(model.config, dims=(4, 12)))
+    elif what == "classes":
+        stripes.facts = replace(stripes.facts, class_names=("middle", "top", "bottom"))
     else:
-        stripes.facts = replace(stripes.facts, name="spots")
+        stripes.facts = replace(stripes.facts, fingerprint="spots")
     with pytest.raises(
         ConfigError,
         match=re.escape(f"holds a run with other settings ({differs[what]}). Choose another folder, or delete it"),
     ):
         next(train(model, stripes, config, seed=seed, folder=tmp_path))
     assert newest(tmp_path).read_bytes() == before
+
+
+def test_a_run_goes_on_where_its_data_lie_elsewhere(start, stripes, recipe, tmp_path, uninterrupted):
+    take_epochs(train(start(), stripes, recipe, seed=7, folder=tmp_path), 1)
+    stripes.facts = replace(stripes.facts, name="/another/place/stripes")
+    model = start()
+    finish(model, stripes, recipe, tmp_path)
+    assert same_weights(model, uninterrupted[0])
+
+
+@pytest.mark.parametrize("bit", [0, 3, 6])
+def test_a_run_whose_newest_checkpoint_has_a_flipped_bit_ends_bit_for_bit(
+    start, stripes, recipe, tmp_path, uninterrupted, bit
+):
+    take_epochs(train(start(), stripes, recipe, seed=7, folder=tmp_path), 2)
+    raw = bytearray(newest(tmp_path).read_bytes())
+    weight = Checkpoints(tmp_path).load()["model"]["head.fc.weight"]
+    raw[bytes(raw).index(weight.numpy().tobytes()) + 2] ^= 1 << bit
+    newest(tmp_path).write_bytes(bytes(raw))
+    model = start()
+    assert finish(model, stripes, recipe, tmp_path)[0].epoch == 1
+    assert same_weights(model, uninterrupted[0])
 
 
 def test_a_damaged_state_is_refused_before_anything_is_overwritten(start, stripes, short, tmp_path):

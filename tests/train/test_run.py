@@ -1,11 +1,14 @@
 import json
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from metaformer.core.configs import from_dict
+from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.run_record import RUN_FILE, Metric, read_run_record
 from metaformer.models.create import create_model
 from metaformer.models.weights import WEIGHTS_FILE, read_weights
@@ -16,7 +19,7 @@ from metaformer.train.divergence import DivergedError
 from metaformer.train.evaluation import evaluate
 from metaformer.train.first_model import fit_to_data
 from metaformer.train.loop import EpochResult
-from metaformer.train.run import BEST_WEIGHTS_FILE, perform
+from metaformer.train.run import BEST_WEIGHTS_FILE, perform, train
 from metaformer.train.run_log import LOG_FILE
 
 
@@ -147,3 +150,96 @@ def test_the_best_weights_are_kept_beside_the_last_or_instead(run, stripes, tmp_
     loss = evaluate(create_model(run.model, weights=tmp_path), stripes.evaluation_batches("validation")).loss
     epoch = 2 if final_weights == "best" else 4
     assert loss == pytest.approx(record.history["validation_loss"][epoch - 1], rel=1e-5)
+
+
+def test_a_test_split_that_cannot_be_evaluated_costs_neither_weights_nor_record(run, stripes, tmp_path, caplog):
+    def no_labels():
+        raise DataError("no labels")
+
+    stripes.test = no_labels
+    list(perform(run, stripes, tmp_path, command=""))
+    record = read_run_record(tmp_path)
+    assert "test_accuracy" not in record.metrics
+    assert record.metrics["validation_accuracy"].value == record.history["validation_accuracy"][-1]
+    assert (tmp_path / WEIGHTS_FILE).exists()
+    assert "the test split cannot be evaluated: no labels" in caplog.text
+
+
+def test_weights_are_there_before_the_test_begins(run, stripes, tmp_path):
+    def fail():
+        assert (tmp_path / WEIGHTS_FILE).exists()
+        raise RuntimeError("a crash")
+
+    plain, stripes.test = stripes.test, fail
+    with pytest.raises(RuntimeError, match="a crash"):
+        list(perform(run, stripes, tmp_path, command=""))
+    stripes.test = plain
+    list(perform(run, stripes, tmp_path, command=""))
+    assert "test_accuracy" in read_run_record(tmp_path).metrics
+
+
+def test_test_scores_that_are_none_are_divergence(run, stripes, tmp_path):
+    plain = stripes.test
+    stripes.test = lambda: (plain()[0] * math.nan, plain()[1])
+    with pytest.raises(DivergedError, match=r"^the test loss became nan"):
+        list(perform(run, stripes, tmp_path, command=""))
+    assert not (tmp_path / RUN_FILE).exists()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:1000])])
+@pytest.mark.parametrize("final_weights", ["best", "last"])
+def test_lost_best_weights_are_said_and_the_record_tells_which_were_kept(
+    run, stripes, tmp_path, monkeypatch, caplog, damage, final_weights
+):
+    plain, accuracies = loop.evaluate, iter([50.0, 90.0, 70.0])
+
+    def judge(model, batches, *, fabric=None):
+        return replace(plain(model, batches, fabric=fabric), accuracy=next(accuracies))
+
+    monkeypatch.setattr(loop, "evaluate", judge)
+    asked = replace(run, train=replace(run.train, epochs=3, final_weights=final_weights))
+    for result in perform(asked, stripes, tmp_path, command=""):
+        if isinstance(result, EpochResult) and result.epoch == 3:
+            damage(tmp_path / "best.pt")
+    record = read_run_record(tmp_path)
+    assert (record.labels["best_epoch"], record.labels["kept_epoch"]) == (2, 3)
+    assert record.metrics["validation_accuracy"].value == 70
+    assert "the weights of the best epoch, 2, are lost" in caplog.text
+    loss = evaluate(create_model(run.model, weights=tmp_path), stripes.evaluation_batches("validation")).loss
+    assert loss == pytest.approx(record.history["validation_loss"][-1], rel=1e-5)
+
+
+def test_a_folder_that_another_run_writes_is_refused(run, stripes, tmp_path):
+    first = perform(run, stripes, tmp_path, command="")
+    next(first)
+    with pytest.raises(ConfigError, match=r"^another run writes into .* Choose another --out"):
+        next(perform(replace(run, seed=1), stripes, tmp_path, command=""))
+    list(first)
+    assert read_run_record(tmp_path).seed == run.seed
+    # It came too late to see the first one at work.
+    with pytest.raises(ConfigError, match=r"holds a finished run with other settings \(seed: 2 there, 1 here\)"):
+        next(perform(replace(run, seed=1), stripes, tmp_path, command=""))
+
+
+def test_a_finished_run_is_not_repeated_wherever_its_data_lie(done, run, stripes):
+    folder, _ = done
+    assert list(perform(replace(run, data="/elsewhere/stripes"), stripes, folder, command="")) == []
+    stripes.facts = replace(stripes.facts, fingerprint="others")
+    with pytest.raises(ConfigError, match=r"data: 'stripes' there, '/elsewhere/stripes' here"):
+        next(perform(replace(run, data="/elsewhere/stripes"), stripes, folder, command=""))
+
+
+def test_more_epochs_on_a_finished_run_are_told_how(done, run, stripes):
+    folder, _ = done
+    longer = replace(run, train=replace(run.train, epochs=5))
+    with pytest.raises(ConfigError, match=r"finished \(train.epochs: 2 there, 5 here\).* --weights .* --out .*-more"):
+        next(perform(longer, stripes, folder, command=""))
+
+
+def test_the_public_function_trains_and_returns_the_record(run, stripes, tmp_path):
+    seen = []
+    record = train(run, out=tmp_path, data=stripes, command="mine", watch=seen.extend)
+    assert record == read_run_record(tmp_path)
+    assert (record.command, record.seed) == ("mine", 2)
+    assert [result.epoch for result in seen if isinstance(result, EpochResult)] == [1, 2]
+    assert train(run, out=tmp_path, data=stripes) == record

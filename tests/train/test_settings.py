@@ -14,7 +14,11 @@ from metaformer.train.run import perform
 def test_all_that_decides_the_result_is_in_them(tiny, stripes):
     settings = run_settings(MetaFormer(tiny), stripes, TrainConfig(), seed=3, more={"asked": 1})
     assert settings.keys() == {"model", "data", "train", "seed", "asked"}
-    assert settings["data"] == {"name": "stripes", "num_train": 40, "class_names": ["top", "middle", "bottom"]}
+    assert settings["data"] == {
+        "num_train": 40,
+        "class_names": ["top", "middle", "bottom"],
+        "content": "stripes",
+    }
 
 
 @pytest.mark.parametrize(

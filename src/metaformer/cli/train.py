@@ -1,7 +1,6 @@
 """`metaformer train`: one model by a recipe, from first weights to a folder that the other commands take."""
 
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -15,10 +14,9 @@ from metaformer.block.token_mixers import TOKEN_MIXERS
 from metaformer.cli.parsing import UsageError
 from metaformer.cli.train_progress import watch_training
 from metaformer.core.checked import MOST_THREADS, check_count
-from metaformer.core.configs import parse_configs, to_dict
+from metaformer.core.configs import parse_configs
 from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError, one_line
-from metaformer.core.memory import keep_freed_memory
-from metaformer.core.run_record import RUN_FILE, read_run_record
+from metaformer.core.run_record import RUN_FILE, RunRecord
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
@@ -31,7 +29,8 @@ from metaformer.recipes.table import RECIPES
 from metaformer.train.config import Execution, Run, TrainConfig
 from metaformer.train.dry_run import DryRun, dry_run
 from metaformer.train.processes import LostProcessError
-from metaformer.train.run import perform
+from metaformer.train.run import finished_run
+from metaformer.train.run import train as train_run
 from metaformer.train.stopping import InterruptedRunError, Interruption
 
 NAMED = 5  # images that could not be read, on the screen
@@ -129,39 +128,45 @@ def _architecture(weights_name: str) -> tuple[MetaFormerConfig | None, str]:
 def _train(run: Run, out: Path, execution: Execution, *, only_look: bool) -> int:
     if not run.data:
         raise ConfigError("--data is missing: say what to train on, as --data FOLDER or --data cifar10:DIR.")
-    keep_freed_memory()
     is_first = os.environ.get("RANK", "0") == "0"
     source = open_data(run.data, run.preparation, num_workers=execution.num_workers)
     if is_first:
         _say_data(source)
-    if only_look:
-        found = dry_run(run, source, out, execution=execution)
-        if is_first:
-            _say_dry_run(found)
-        return 0
-    if (out / RUN_FILE).exists():
-        return _already_there(run, out)
-    command_line = shlex.join(["metaformer", *sys.argv[1:]])
-    # One process of several speaks.
-    console = Console(soft_wrap=True, highlight=False, quiet=not is_first)
-    with Interruption() as interruption, open(os.devnull, "w") as nowhere:  # noqa: PTH123
-        results = perform(
-            run, source, out, command=command_line, execution=execution, stop=lambda: interruption.signal_number
-        )
-        try:
-            with redirect_stdout(sys.stdout if is_first else nowhere):
-                watch_training(console, results, num_epochs=run.train.epochs)
-        except InterruptedRunError as stopped:
+    try:
+        if only_look:
+            found = dry_run(run, source, out, execution=execution)
             if is_first:
-                print(f"\n{stopped}", file=sys.stderr)
-            return 128 + stopped.signal_number
-        except StoppedError as error:
-            # What happens to all is said once; that a process is gone, by every one that is left.
-            if is_first or isinstance(error, LostProcessError):
-                print(f"error: {one_line(error)}", file=sys.stderr)
-            return 1
-    if is_first:
-        _say_result(out, source)
+                _say_dry_run(found)
+            return 0
+        if finished_run(run, source, out):
+            print(f"{out} holds this run, finished. Choose another --out to run it again.")
+            return 0
+        # One process of several speaks.
+        console = Console(soft_wrap=True, highlight=False, quiet=not is_first)
+        with (
+            Interruption() as interruption,
+            open(os.devnull, "w") as nowhere,  # noqa: PTH123
+            redirect_stdout(sys.stdout if is_first else nowhere),
+        ):
+            record = train_run(
+                run,
+                out=out,
+                data=source,
+                execution=execution,
+                watch=lambda results: watch_training(console, results, num_epochs=run.train.epochs),
+                stop=lambda: interruption.signal_number,
+            )
+    except InterruptedRunError as stopped:
+        if is_first:
+            print(f"\n{stopped}", file=sys.stderr)
+        return 128 + stopped.signal_number
+    except StoppedError as error:
+        # What happens to all is said once; that a process is gone, by every one that is left.
+        if is_first or isinstance(error, LostProcessError):
+            print(f"error: {one_line(error)}", file=sys.stderr)
+        return 1
+    if record:
+        _say_result(record, out, source)
     return 0
 
 
@@ -170,14 +175,6 @@ def _with_mixers(config: ModelConfig, text: str) -> ModelConfig:
         return config
     mixers = parse_configs(text, TOKEN_MIXERS)
     return replace(config, token_mixers=mixers * config.num_stages if len(mixers) == 1 else mixers)
-
-
-def _already_there(run: Run, out: Path) -> int:
-    record = read_run_record(out)
-    if record.config != to_dict(run):
-        raise ConfigError(f"{out} holds a finished run with other settings. Choose another --out, or delete it.")
-    print(f"{out} holds this run, finished. Choose another --out to run it again.")
-    return 0
 
 
 def _ahead(words: list[str]) -> tuple[str, str]:
@@ -225,8 +222,7 @@ def _say_dry_run(found: DryRun) -> None:
     )
 
 
-def _say_result(out: Path, source: DataSource) -> None:
-    record = read_run_record(out)
+def _say_result(record: RunRecord, out: Path, source: DataSource) -> None:
     metrics = record.metrics
     tested = f"test {metrics['test_accuracy'].value:.2f}%, " if "test_accuracy" in metrics else ""
     print(

@@ -24,6 +24,7 @@ class DataFacts:
     num_train: int  # images an epoch
     num_validation: int
     num_test: int  # 0: the source has no test split
+    fingerprint: str = ""  # the same for the same images and labels, wherever they lie
 
     @property
     def image_size(self) -> tuple[int, int]:

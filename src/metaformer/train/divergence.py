@@ -14,7 +14,14 @@ BROKEN_IMAGES = "the images of the batch are not finite"
 
 
 class DivergedError(StoppedError):
-    """The loss or a weight is no longer a finite number."""
+    """The loss, the gradient or a weight is no longer a finite number: the same run would end so again."""
+
+    failure_kind = "diverged"
+
+    def __init__(self, what: str, reason: str, *, epoch: int, step: int, value: float) -> None:
+        super().__init__(f"{what} in epoch {epoch}, step {step}: {reason}")
+        self.epoch, self.step = epoch, step  # the first of each is 1
+        self.value = value  # that is no finite number
 
 
 def find_non_finite(model: nn.Module, images: Tensor, loss: float, fabric: Any) -> str:
@@ -51,6 +58,27 @@ def first_non_finite(model: nn.Module, images: Tensor, fabric: Any = None) -> st
         return found[0]
     name = non_finite_parameter(model)
     return f"{name} is not finite" if name else "every layer is finite: the loss alone is not"
+
+
+def require_finite_weights(model: nn.Module, *, epoch: int, step: int) -> None:
+    """Looks before weights are saved or judged: the last step may have broken them.
+
+    Raises:
+        DivergedError: One of them is not finite.
+    """
+    if name := non_finite_parameter(model):
+        value = next(float(v) for v in model.state_dict()[name].flatten().tolist() if not math.isfinite(v))
+        raise DivergedError("the weights diverged", f"{name} is not finite", epoch=epoch, step=step, value=value)
+
+
+def non_finite_gradient(model: nn.Module) -> str:
+    """Whose gradient, after clipping, holds a number that is not finite, in words."""
+    gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+    names = [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()]
+    # Clipping by a norm that is not a number spoils all of them.
+    if len(names) == len(gradients):
+        return "that of some parameter is not finite"
+    return f"that of {names[0]} is not finite" if names else "its parts are finite, and their sum of squares is not"
 
 
 def non_finite_parameter(model: nn.Module) -> str | None:

@@ -1,8 +1,10 @@
 """A look ahead: data, one step of each phase, memory, time and disk, in seconds instead of days."""
 
+import math
 import shutil
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -11,13 +13,15 @@ from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.source import DataSource
 from metaformer.fast.for_training import for_training
 from metaformer.train.config import AUTOCAST, Execution, Run
+from metaformer.train.divergence import DivergedError, require_finite_weights
+from metaformer.train.evaluation import evaluate
 from metaformer.train.first_model import first_model
 from metaformer.train.loop import StepResult, train
 from metaformer.train.processes import local_batch_size, start_fabric
 from metaformer.train.stopping import OutOfMemoryError, advice, is_out_of_memory, peak_memory_mib
 
 TIMED_STEPS = 3  # after a first one, which is slower
-VALIDATED_BATCHES = 2
+EVALUATED_BATCHES = 2
 WORDS_PER_WEIGHT = 3  # a weight and two moments, in a checkpoint
 
 
@@ -65,8 +69,11 @@ def dry_run(run: Run, data: DataSource, folder: Path, *, execution: Execution) -
             raise
         raise OutOfMemoryError(advice(run.train, execution, local)) from None
     finally:
-        results.close()  # type: ignore[attr-defined]
-    validation_seconds = _validate(model, data) / fabric.world_size
+        results.close()
+    require_finite_weights(model, epoch=1, step=1 + TIMED_STEPS)
+    validation_seconds = _look_at(model, data, "validation") / fabric.world_size
+    if data.facts.num_test:
+        _look_at(model, data, "test")
     steps_per_epoch = plan.num_steps(data.facts.num_train)
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     params = sum(value.numel() for value in model.parameters())
@@ -107,12 +114,17 @@ def _next_step(results: object) -> StepResult | None:
 
 
 @torch.no_grad()
-def _validate(model: torch.nn.Module, data: DataSource) -> float:
-    device = next(model.parameters()).device
-    model.eval()
-    done, started = 0, time.perf_counter()
-    batches = data.evaluation_batches("validation")
-    for _, (images, _labels) in zip(range(VALIDATED_BATCHES), batches, strict=False):
-        model(images.to(device))
-        done += len(images)
-    return (time.perf_counter() - started) * data.facts.num_validation / max(1, done)
+def _look_at(model: torch.nn.Module, data: DataSource, split: str) -> float:
+    """Judges a part of a split; the seconds that the whole of it takes.
+
+    Raises:
+        DataError: There is no labelled image.
+        DivergedError: The model's answer is not finite.
+    """
+    num_images = data.facts.num_validation if split == "validation" else data.facts.num_test
+    started = time.perf_counter()
+    found = evaluate(model, islice(data.evaluation_batches(split), EVALUATED_BATCHES))
+    if not math.isfinite(found.loss):
+        reason = "what the model makes of some image is not finite"
+        raise DivergedError(f"the {split} loss became {found.loss}", reason, epoch=1, step=1, value=found.loss)
+    return (time.perf_counter() - started) * num_images / found.num_images

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.source import DataSource
 from metaformer.train.checkpoint import Checkpoints, run_settings
 from metaformer.train.config import Execution, TrainConfig
-from metaformer.train.divergence import DivergedError, find_non_finite, non_finite_parameter
+from metaformer.train.divergence import DivergedError, find_non_finite, non_finite_gradient, require_finite_weights
 from metaformer.train.evaluation import evaluate
 from metaformer.train.first_model import compiled, set_grad_checkpointing, set_trainable, set_training_mode
 from metaformer.train.mixing import mix
@@ -32,6 +32,8 @@ from metaformer.train.processes import (
 from metaformer.train.stopping import InterruptedRunError, peak_memory_mib
 
 History = dict[str, list[float]]
+# Of the loss in float16: a gradient that is not finite at this scale is so at any.
+SMALLEST_SCALE = 2.0**-20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ def train(
     execution: Execution = Execution(),  # noqa: B008 (frozen)
     fabric: Any = None,
     stop: Callable[[], int] = lambda: 0,
-) -> Iterator[StepResult | EpochResult]:
+) -> Generator[StepResult | EpochResult, None, int]:
     """Trains a model, in place, one step for each result that the caller takes.
 
     With a folder the state is saved there, and a run that finds a state goes on from it, bit for bit as if it had never
@@ -86,12 +88,15 @@ def train(
         fabric: From `start_fabric`; None: started here.
         stop: Asked after each step and each epoch: the number of a signal to stop for, or 0.
 
+    Returns:
+        The epoch whose weights the model has: the last, or the best where the recipe asks for it and it is not lost.
+
     Raises:
         ConfigError: timm does not know the optimizer, or the folder holds a run with other settings.
         DataError: The state in the folder cannot be read, or there were fewer images than the data promised.
-        DivergedError: The loss or a weight became infinite or not a number.
+        DivergedError: The loss, the gradient or a weight became infinite or not a number.
         InterruptedRunError: `stop` said so; the state is saved.
-        StoppedError: A checkpoint cannot be written.
+        DiskError: A checkpoint cannot be written.
 
     Source: arXiv:2111.11418, Sec. 4.1: AdamW, linear warm-up, cosine, label smoothing, mixup, cutmix.
     """
@@ -136,13 +141,10 @@ def train(
         if first_epoch:
             yield EpochResult(epoch=first_epoch, history=history, steps_per_epoch=steps_per_epoch, resumed=True)
     prepared, optimizer = fabric.setup(compiled(model, execution), optimizer)
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
     noise = DropPathNoise(model, config.batch_size)
     images_per_step = min(config.batch_size, data.facts.num_train)
     saved_at = clock = time.perf_counter()
-
-    def require_finite_weights(epoch: int, step: int) -> None:
-        if name := non_finite_parameter(model):
-            raise DivergedError(f"the weights diverged in epoch {epoch + 1}, step {step}: {name} is not finite")
 
     def snapshot(epoch: int, step: int) -> dict[str, Any]:
         return {
@@ -204,13 +206,24 @@ def train(
             loss_value = sum(losses) / world_size
             if not math.isfinite(loss_value):
                 reason = find_non_finite(model, images[broken], losses[rank], fabric)
-                raise DivergedError(f"the loss became {loss_value} in epoch {epoch + 1}, step {step + 1}: {reason}")
+                what = f"the loss became {loss_value}"
+                raise DivergedError(what, reason, epoch=epoch + 1, step=step + 1, value=loss_value)
             if config.clip_grad_norm is not None:
-                fabric.clip_gradients(prepared, optimizer, max_norm=config.clip_grad_norm)
+                norm = fabric.clip_gradients(
+                    prepared, optimizer, max_norm=config.clip_grad_norm, error_if_nonfinite=False
+                )
+                # In float16 that is by design: the scaler leaves the step out and lowers its scale.
+                if scaler is None and not math.isfinite(norm):
+                    what, reason = f"the norm of the gradient became {float(norm)}", non_finite_gradient(model)
+                    raise DivergedError(what, reason, epoch=epoch + 1, step=step + 1, value=float(norm))
             optimizer.step()
+            if scaler is not None and scaler.get_scale() < SMALLEST_SCALE:
+                what, value = "the gradient is not finite", float("nan")
+                reason = "neither with the loss in float16 at any scale. Try --train.precision bf16-mixed"
+                raise DivergedError(what, reason, epoch=epoch + 1, step=step + 1, value=value)
             optimizer.zero_grad()
             if average is not None:
-                average.update(model)
+                average.update(model, epoch * steps_per_epoch + step + 1)
             loss_sum += loss_value
             images_done += images_per_step
             now = time.perf_counter()
@@ -233,7 +246,7 @@ def train(
                 memory_mib=peak_memory_mib(fabric.device),
             )
             if checkpoints and rank == 0 and ((is_due and not is_last) or signal_number):
-                require_finite_weights(epoch, step + 1)
+                require_finite_weights(model, epoch=epoch + 1, step=step + 1)
                 checkpoints.save(snapshot(epoch, step + 1))
                 saved_at = time.perf_counter()
             if signal_number:
@@ -247,10 +260,14 @@ def train(
                 f"{steps_per_epoch} of epoch {epoch + 1}."
             )
         # Before anything is written or judged: the last step may have broken them.
-        require_finite_weights(epoch, steps_per_epoch)
+        require_finite_weights(model, epoch=epoch + 1, step=steps_per_epoch)
         judged = model if average is None else average.module
         shares = data.evaluation_batches("validation", rank=rank, world_size=world_size)
         validation = evaluate(judged, shares, fabric=fabric)
+        if not math.isfinite(validation.loss):
+            what, value = f"the validation loss became {validation.loss}", validation.loss
+            reason = "the weights are finite, and what the model makes of some image is not"
+            raise DivergedError(what, reason, epoch=epoch + 1, step=steps_per_epoch, value=value)
         now = time.perf_counter()
         seconds += now - clock
         clock = now
@@ -281,11 +298,15 @@ def train(
 
     if average is not None:
         model.load_state_dict(average.module.state_dict())
-    if config.final_weights == "best" and checkpoints:
-        found = fabric.broadcast(checkpoints.load_best() if rank == 0 else None)
-        best_weights = found["model"] if found else None
-    if best_weights:
-        model.load_state_dict(best_weights)
+    kept_epoch = len(history["epoch"])
+    if config.final_weights == "best" and best["epoch"] != kept_epoch:
+        if checkpoints:
+            found = fabric.broadcast(checkpoints.load_best(int(best["epoch"])) if rank == 0 else None)
+            best_weights = found["model"] if found else None
+        if best_weights:
+            model.load_state_dict(best_weights)
+            kept_epoch = int(best["epoch"])
+    return kept_epoch
 
 
 def _agree(fabric: Any, loss: float, signal_number: int) -> tuple[list[float], int]:

@@ -32,6 +32,8 @@ log = logging.getLogger("metaformer.train")
 class LostProcessError(StoppedError):
     """Another process of the same training is gone."""
 
+    failure_kind = "lost_process"
+
 
 def start_fabric(config: TrainConfig, execution: Execution) -> Any:
     """Joins the other processes of this training, if `torchrun` started some, and chooses the device.

@@ -1,28 +1,42 @@
 """One run from first weights to run record."""
 
+import contextlib
 import json
+import logging
+import math
+import os
+import shlex
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from metaformer.core.configs import to_dict
+from metaformer.core.difference import first_difference
+from metaformer.core.errors import ConfigError, DataError, one_line
 from metaformer.core.machine import provenance
-from metaformer.core.run_record import Metric, RunRecord
+from metaformer.core.memory import keep_freed_memory
+from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
 from metaformer.data.source import DataSource
+from metaformer.data.sources import open_data
 from metaformer.fast.for_training import for_training
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights import CLASSES_KEY, WEIGHTS_FILE, save_weights, write_tensors
-from metaformer.train.checkpoint import Checkpoints
+from metaformer.train.checkpoint import Checkpoints, data_settings, digest_of
 from metaformer.train.config import AUTOCAST, Execution, Run
+from metaformer.train.divergence import DivergedError
 from metaformer.train.evaluation import Evaluation, evaluate
 from metaformer.train.first_model import first_model
-from metaformer.train.loop import EpochResult, History, StepResult, train
+from metaformer.train.loop import EpochResult, History, StepResult
+from metaformer.train.loop import train as training_loop
 from metaformer.train.processes import local_batch_size, naming_lost_processes, start_fabric
+from metaformer.train.run_folder import hold_folder
 from metaformer.train.run_log import RunLog
 from metaformer.train.stopping import (
     KEPT,
@@ -31,12 +45,64 @@ from metaformer.train.stopping import (
     is_out_of_memory,
     naming_disk_errors,
     peak_memory_mib,
-    require_writable,
 )
 
 # Of the epoch with the best validation accuracy, where that is not the last.
 BEST_WEIGHTS_FILE = "best.safetensors"
 NAMED = 20  # images that could not be read, in a record
+log = logging.getLogger("metaformer.train")
+Result = StepResult | EpochResult
+
+
+def train(
+    run: Run,
+    *,
+    out: Path,
+    data: DataSource | None = None,
+    execution: Execution = Execution(),  # noqa: B008 (frozen)
+    threads: int | None = None,
+    deterministic: bool = False,
+    command: str | None = None,
+    watch: Callable[[Iterator[Result]], None] | None = None,
+    stop: Callable[[], int] = lambda: 0,
+) -> RunRecord | None:
+    """Trains one model, as `metaformer train` does; the same call continues a run that was stopped.
+
+    Args:
+        run: What is trained, on what, how; a recipe returns one.
+        out: Folder of the run: its log, checkpoints, weights and record. A finished run of the same settings that is
+            there already is not repeated.
+        data: The opened data source, where the caller has it; None: that of the run's name is opened.
+        execution: What changes speed, memory and safety, and not the result.
+        threads: Of PyTorch on a CPU; None: as it is.
+        deterministic: Refuse operations whose result may vary from run to run (on GPUs).
+        command: What makes the result again, for the record; None: the words that this program was started with.
+        watch: Takes all results, to show them; None: nothing is shown.
+        stop: Asked after each step: the number of a signal to stop for, or 0.
+
+    Returns:
+        The record in the folder; None in all but the first of several processes, which leave nothing.
+
+    Raises:
+        ConfigError: A setting cannot work, or the folder holds, or is written by, another run.
+        DataError: The data cannot be read, or the folder cannot be written.
+        StoppedError: The run diverged, was interrupted, or lacks memory, disk or another process.
+    """
+    if not run.data:
+        raise ConfigError("--data is missing: say what to train on, as --data FOLDER or --data cifar10:DIR.")
+    keep_freed_memory()
+    if deterministic:
+        torch.use_deterministic_algorithms(True)
+    if threads:
+        torch.set_num_threads(threads)
+    source = data or open_data(run.data, run.preparation, num_workers=execution.num_workers)
+    words = shlex.join(["metaformer", *sys.argv[1:]]) if command is None else command
+    results = perform(run, source, out, command=words, execution=execution, stop=stop)
+    if watch:
+        watch(results)
+    for _ in results:
+        pass
+    return read_run_record(out) if os.environ.get("RANK", "0") == "0" else None
 
 
 def perform(
@@ -48,91 +114,156 @@ def perform(
     costs: dict[str, Metric] | None = None,
     execution: Execution = Execution(),  # noqa: B008 (frozen)
     stop: Callable[[], int] = lambda: 0,
-) -> Iterator[StepResult | EpochResult]:
+) -> Iterator[Result]:
     """Trains, tests once, and leaves weights and a run record in the folder; continues what it finds there.
 
     Args:
-        run: What to do.
+        run: What to do; where the folder holds it, finished, nothing is done.
         data: The opened data source of that name.
-        folder: For checkpoints, log, weights and record.
+        folder: For checkpoints, log, weights and record; held alone for as long as the run lasts.
         command: The command that does it again, for the record.
         costs: Metrics of the model that the record shall carry, measured elsewhere.
         execution: What does not change the result.
-        stop: As in `train`.
+        stop: As in the loop.
 
     Raises:
-        ConfigError: The settings cannot work together, or the folder holds a run with others.
+        ConfigError: The settings cannot work together, the folder holds a run with others, or another run writes there.
         DataError: The folder cannot be written, or its checkpoints cannot be read.
         StoppedError: The run diverged, was interrupted, or lacks memory, disk or another process.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     fabric = start_fabric(run.train, execution)
     is_first = fabric.global_rank == 0
-    model = first_model(run, data)
-    if execution.fast:
-        products = AUTOCAST.get(run.train.precision)
-        model = for_training(model, keep_hidden=execution.keep_hidden, products=products)
-    if is_first:
-        require_writable(folder)
-    # What the loop cannot know of its model and data.
-    asked = {"model": to_dict(run.model), "preparation": to_dict(run.preparation), "weights": run.weights}
-    log = RunLog(execution.loggers if is_first else (), folder, log_steps=execution.log_steps, settings=to_dict(run))
+    with naming_lost_processes(fabric), hold_folder(folder) if is_first else contextlib.nullcontext():
+        # One process looks, for all.
+        if fabric.broadcast(finished_run(run, data, folder) is not None if is_first else None):
+            return
+        model = first_model(run, data)
+        # The settings that a state must share: what the loop cannot know of its model and data.
+        asked = {
+            "model": to_dict(run.model),
+            "preparation": to_dict(run.preparation),
+            "weights": digest_of(model.state_dict()) if run.weights else None,
+        }
+        if execution.fast:
+            products = AUTOCAST.get(run.train.precision)
+            model = for_training(model, keep_hidden=execution.keep_hidden, products=products)
+        names = execution.loggers if is_first else ()
+        run_log = RunLog(names, folder, log_steps=execution.log_steps, settings=to_dict(run))
+        try:
+            with _naming_memory(run, execution, fabric):
+                results = training_loop(
+                    model,
+                    data,
+                    run.train,
+                    seed=run.seed,
+                    folder=folder,
+                    settings={"asked": asked},
+                    execution=execution,
+                    fabric=fabric,
+                    stop=stop,
+                )
+                history, kept_epoch = yield from _logged(results, run_log)
+                # Before the test, which may fail: what was trained is not lost then.
+                if is_first:
+                    with naming_disk_errors(f"the weights into {folder}", KEPT):
+                        _save(model, folder / WEIGHTS_FILE, data)
+                test = _test(model, data, fabric, epoch=kept_epoch)
+        finally:
+            run_log.close()
+        if not is_first:
+            return
+        best_epoch = 1 + max(range(len(history["epoch"])), key=lambda i: history["validation_accuracy"][i])
+        how = {
+            "best_epoch": best_epoch,
+            "kept_epoch": kept_epoch,
+            "execution": to_dict(execution),
+            "num_processes": fabric.world_size,
+            "data": data_settings(data),
+        }
+        record = RunRecord(
+            kind="train",
+            name=run.name,
+            command=command,
+            config=to_dict(run),
+            seed=run.seed,
+            metrics=_metrics(history, kept_epoch, test, peak_memory_mib(fabric.device)) | (costs or {}),
+            history=history,
+            labels=_labels(data, test) | how,
+            **provenance(started),
+            wall_time_s=time.perf_counter() - clock,
+        )
+        best_elsewhere = best_epoch != kept_epoch and execution.save_best and run.train.final_weights == "last"
+        _leave(model, data, record, folder, best_epoch=best_epoch if best_elsewhere else None)
+
+
+def finished_run(run: Run, data: DataSource, folder: Path) -> RunRecord | None:
+    """The record of this run, where the folder holds it, finished; the same data may lie elsewhere by now.
+
+    Raises:
+        ConfigError: It is of a run with other settings; says which, and how to train on from it.
+        DataError: It cannot be read.
+    """
+    if not (folder / RUN_FILE).exists():
+        return None
+    record = read_run_record(folder)
+    # One that failed is tried again.
+    if record.error is not None:
+        return None
+    here, there = to_dict(run), dict(record.config)
+    content = data_settings(data)
+    if record.labels.get("data") == content:
+        there["data"] = here["data"]
+    if there == here:
+        return record
+    difference = first_difference(there, here)
+    longer = {**there, "train": {**there["train"], "epochs": run.train.epochs}}
+    if longer == here:
+        raise ConfigError(
+            f"{folder} holds this run, finished ({difference}): its learning rate has come to its end. To train on, "
+            f"start another run from its weights: --weights {folder} --out {folder}-more."
+        )
+    raise ConfigError(
+        f"{folder} holds a finished run with other settings ({difference}). Choose another --out, or delete it."
+    )
+
+
+def _logged(results: Generator[Result, None, int], run_log: RunLog) -> Generator[Result, None, tuple[History, int]]:
+    """The results as they come, each in the log before it is told; at the end all epochs, and which one was kept."""
     history: History = {}
+    with contextlib.closing(results):
+        while True:
+            try:
+                result = next(results)
+            except StopIteration as end:
+                return history, end.value
+            if isinstance(result, EpochResult):
+                history = result.history
+            run_log.write(result)
+            yield result
+
+
+@contextlib.contextmanager
+def _naming_memory(run: Run, execution: Execution, fabric: Any) -> Iterator[None]:
     try:
-        with naming_lost_processes(fabric):
-            for result in train(
-                model,
-                data,
-                run.train,
-                seed=run.seed,
-                folder=folder,
-                settings={"asked": asked},
-                execution=execution,
-                fabric=fabric,
-                stop=stop,
-            ):
-                if isinstance(result, EpochResult):
-                    history = result.history
-                log.write(result)
-                yield result
-            test = _test(model, data, fabric)
+        yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         local = local_batch_size(run.train, fabric.world_size)
         raise OutOfMemoryError(advice(run.train, execution, local)) from None
-    finally:
-        log.close()
-    if not is_first:
-        return
-    best_epoch = 1 + max(range(len(history["epoch"])), key=lambda i: history["validation_accuracy"][i])
-    kept_epoch = best_epoch if run.train.final_weights == "best" else len(history["epoch"])
-    how = {"best_epoch": best_epoch, "execution": to_dict(execution), "num_processes": fabric.world_size}
-    record = RunRecord(
-        kind="train",
-        name=run.name,
-        command=command,
-        config=to_dict(run),
-        seed=run.seed,
-        metrics=_metrics(history, kept_epoch, test, peak_memory_mib(fabric.device)) | (costs or {}),
-        history=history,
-        labels=_labels(data, test) | how,
-        **provenance(started),
-        wall_time_s=time.perf_counter() - clock,
-    )
-    _leave(model, data, record, folder, best_elsewhere=best_epoch != kept_epoch)
 
 
-def _leave(model: nn.Module, data: DataSource, record: RunRecord, folder: Path, *, best_elsewhere: bool) -> None:
-    """Writes what a finished run leaves; the record last, because it says that the run is finished."""
+def _leave(model: nn.Module, data: DataSource, record: RunRecord, folder: Path, *, best_epoch: int | None) -> None:
+    """Writes what a finished run leaves besides its weights; the record last: it says that the run is finished."""
+    checkpoints = Checkpoints(folder)
     with naming_disk_errors(f"the result into {folder}", KEPT):
-        _save(model, folder / WEIGHTS_FILE, data)
-        if best_elsewhere and (best := Checkpoints(folder).load_best()):
+        if best_epoch is not None and (best := checkpoints.load_best(best_epoch)):
             model.load_state_dict(best["model"])
             _save(model, folder / BEST_WEIGHTS_FILE, data)
         record.write(folder)
     # The record is there: what a resume would need is not needed any more.
-    Checkpoints(folder).clear()
+    checkpoints.clear()
 
 
 def _labels(data: DataSource, test: Evaluation | None) -> dict[str, Any]:
@@ -152,11 +283,23 @@ def _save(model: nn.Module, path: Path, data: DataSource) -> None:
         write_tensors(model.state_dict(), path, {CLASSES_KEY: json.dumps(names)})
 
 
-def _test(model: nn.Module, data: DataSource, fabric: Any) -> Evaluation | None:
+def _test(model: nn.Module, data: DataSource, fabric: Any, *, epoch: int) -> Evaluation | None:
+    """The test split, read once; None where there is none, or, with a warning, where it cannot be evaluated."""
     if not data.facts.num_test:
         return None
     rank, world_size = fabric.global_rank, fabric.world_size
-    return evaluate(model, data.evaluation_batches("test", rank=rank, world_size=world_size), fabric=fabric)
+    try:
+        test = evaluate(model, data.evaluation_batches("test", rank=rank, world_size=world_size), fabric=fabric)
+    except DataError as error:
+        if world_size > 1:
+            # The other processes wait for this one's share.
+            raise
+        log.warning("the test split cannot be evaluated: %s The weights are there, without a test.", one_line(error))
+        return None
+    if not math.isfinite(test.loss):
+        what, reason = f"the test loss became {test.loss}", "the weights are finite, and what they make of it is not"
+        raise DivergedError(what, reason, epoch=epoch, step=0, value=test.loss)
+    return test
 
 
 def _metrics(history: History, kept_epoch: int, test: Evaluation | None, memory_mib: float) -> dict[str, Metric]:

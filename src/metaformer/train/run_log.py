@@ -134,15 +134,20 @@ class _TensorBoard:
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
+        self._open = lambda step: SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        self._writer: Any = None
 
     def log(self, values: Values, step: int) -> None:
+        if self._writer is None:
+            # What an interrupted session wrote from here on is of steps that are done again.
+            self._writer = self._open(step)
         for name, value in values.items():
             if name not in ("epoch", "step"):
                 self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 class _WandB:

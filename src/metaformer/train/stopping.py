@@ -5,15 +5,13 @@ import errno
 import os
 import re
 import signal
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 import torch
 
-from metaformer.core.errors import DataError, StoppedError
+from metaformer.core.errors import StoppedError
 from metaformer.core.memory import highest_memory_mib
 from metaformer.train.config import Execution, TrainConfig
 
@@ -22,6 +20,8 @@ KEPT = "What was saved stays: the same command goes on from there, once there is
 
 class InterruptedRunError(StoppedError):
     """A signal asked the run to stop, and it is saved."""
+
+    failure_kind = "interrupted"
 
     def __init__(self, message: str, *, signal_number: int) -> None:
         super().__init__(message)
@@ -56,6 +56,14 @@ class Interruption:
 class OutOfMemoryError(StoppedError):
     """There is too little memory; says which setting to change."""
 
+    failure_kind = "out_of_memory"
+
+
+class DiskError(StoppedError):
+    """What a run leaves cannot be written."""
+
+    failure_kind = "disk"
+
 
 def peak_memory_mib(device: torch.device) -> float:
     """The most that this process has used so far: of the GPU, else of main memory (resident)."""
@@ -87,20 +95,6 @@ def advice(config: TrainConfig, execution: Execution, local_batch_size: int) -> 
     return f"out of memory with {size} images at once. Try {'; or '.join(ways)}."
 
 
-def require_writable(folder: Path) -> None:
-    """Makes the folder where it is missing, and writes into it once.
-
-    Raises:
-        DataError: It cannot be made or written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"0")
-    except OSError as error:
-        raise DataError(f"cannot write into {folder}: {error.strerror or error}. Choose another folder.") from None
-
-
 @contextlib.contextmanager
 def naming_disk_errors(what: str, kept: str) -> Iterator[None]:
     """Turns what a failed write says into a sentence.
@@ -110,7 +104,7 @@ def naming_disk_errors(what: str, kept: str) -> Iterator[None]:
         kept: A sentence on what is saved.
 
     Raises:
-        StoppedError: The block could not write.
+        DiskError: The block could not write.
     """
     try:
         yield
@@ -121,7 +115,7 @@ def naming_disk_errors(what: str, kept: str) -> Iterator[None]:
             raise
         is_full = number in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full" if is_full else os.strerror(number)
-        raise StoppedError(f"cannot write {what}: {reason}. {kept}") from None
+        raise DiskError(f"cannot write {what}: {reason}. {kept}") from None
 
 
 def _system_error(error: BaseException | None) -> int | None:
