@@ -1,9 +1,20 @@
 """The one table of probes."""
 
 from metaformer.analysis.probe import Probe
+from metaformer.analysis.probes.feature_frequencies import FeatureFrequencies
+from metaformer.analysis.probes.frequency_response import FrequencyResponse
 from metaformer.analysis.probes.rank_collapse import RankCollapse
+from metaformer.analysis.probes.similarity import Similarity
 from metaformer.core.configs import register_table
 from metaformer.core.registry import Registry
 
-PROBES: Registry[type] = Registry("probe", {"rank_collapse": RankCollapse})
+PROBES: Registry[type] = Registry(
+    "probe",
+    {
+        "rank_collapse": RankCollapse,
+        "similarity": Similarity,
+        "feature_frequencies": FeatureFrequencies,
+        "frequency_response": FrequencyResponse,
+    },
+)
 register_table(Probe, PROBES)

@@ -113,7 +113,6 @@ def test_the_papers_finding_on_models_with_first_weights(inputs):
         found, shown = orders(exhibit_of(isotropic(mixer, depth=12), name), images)
         assert found[f"order of {name}, untrained, {alone}"] == pytest.approx(1, abs=0.35)
         assert found[f"factor of {name}, untrained, {alone}"] < 0.96
-        assert found[f"factor of {name}, untrained, {whole}"] > 0.98
         assert "falls geometrically" in shown.finding
         if name == "random":
             # x + (pool(x) - x) is pooling again: a residual that the mixer subtracts prevents little.
