@@ -93,7 +93,7 @@ def test_an_unknown_option_names_the_nearest(refused, words, nearest):
         ([*QUICK, "--variants", "pooling,identiti"], ["unknown variant 'identiti'. Did you mean 'identity'?"]),
         (["profile"], ["NAME is missing."]),
         (["profile", "poolformer_s11"], ["unknown model 'poolformer_s11'. Did you mean 'poolformer_s12'?"]),
-        (["profile", "poolformer_s12", "--image-size", "8"], ["at least 32 pixels", "got 8x8"]),
+        (["profile", "poolformer_s12", "--image-size", "8"], ["at least 32x32 pixels", "got 8x8"]),
         (["profile", "poolformer_s12", "--image-size", "small"], ["--image-size", "small"]),
         (["profile", "poolformer_s12", "--in-chans", "0"], ["in_chans must be at least 1; got 0."]),
         (["profile", "poolformer_s12", "--num-classes", "-1"], ["num_classes must be at least 0"]),

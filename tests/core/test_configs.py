@@ -109,6 +109,8 @@ def metaformer_fields(draw):
     }
 
 
+# The shape checker looks at one entry of a list, drawn at random.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @given(metaformer_fields(), st.floats(0.1, 1))
 def test_any_config_comes_back_from_json(fields, crop_fraction):
     config = MetaFormerConfig(**fields, preprocessing=Preprocessing(crop_fraction=crop_fraction))
@@ -222,8 +224,6 @@ WRONG = {
         "MetaFormerConfig.token_mixers[1].pool_size must be a whole number; got 3.5",
     ),
     "number for a list": ({"dims": 5}, "MetaFormerConfig.dims: "),
-    "too few sides": ({"image_size": [64]}, "MetaFormerConfig.image_size: Not enough values in [64]"),
-    "too many sides": ({"image_size": [64] * 3}, "MetaFormerConfig.image_size: Too many values in [64, 64, 64]"),
     "unknown mixer": ({"token_mixers": ["poling"] * 4}, "unknown token mixer 'poling'. Did you mean 'pooling'?"),
     "unknown norm": ({"norm": "layer_norms"}, "unknown norm 'layer_norms'. Did you mean 'layer_norm'?"),
     "untagged mixer": (

@@ -45,7 +45,16 @@ WRONG = {
     "no image channels": ({"in_chans": 0}, "MetaFormerConfig.in_chans must be at least 1; got 0. RGB has 3."),
     "small image": (
         {"image_size": (224, 31)},
-        "MetaFormerConfig.image_size must be a height and a width of at least 32 pixels, the total stride; got 224x31.",
+        "MetaFormerConfig.image_size must be at least 32x32 pixels, the total stride; got 224x31.",
+    ),
+    "four axes": (
+        {"image_size": (64,) * 4},
+        "MetaFormerConfig.image_size must have one, two or three axes; got 4: (64, 64, 64, 64).",
+    ),
+    "a stride for two axes of three": (
+        {"image_size": (64,) * 3, "patch_embeddings": (replace(STEM, stride=(1, 2)), *(DOWNSAMPLING,) * 3)},
+        "MetaFormerConfig.patch_embeddings[0].stride must be one number, or one for each of the 3 axes of image_size; "
+        "got (1, 2).",
     ),
     "embedding in no stage": (
         {"position_embedding_stages": (2, 4)},
@@ -83,11 +92,11 @@ def test_grids_follow_from_the_patch_embeddings():
     config = replace(
         POOLFORMER_S12, dims=(8,), depths=(1,), token_mixers=(IdentityConfig(),), patch_embeddings=embeddings
     )
-    assert (config.grids, config.total_stride, config.num_stages) == (((14, 14),), 16, 1)
+    assert (config.grids, config.total_stride, config.num_stages) == (((14, 14),), (16, 16), 1)
 
 
 def test_the_papers_strides():
-    assert (STEM.stride, DOWNSAMPLING.stride, POOLFORMER_S12.total_stride) == (4, 2, 32)
+    assert (STEM.stride, DOWNSAMPLING.stride, POOLFORMER_S12.total_stride) == (4, 2, (32, 32))
 
 
 def test_a_block_config_has_the_mixer_of_its_stage():

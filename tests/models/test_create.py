@@ -56,7 +56,7 @@ def test_0_classes_are_not_the_default(small):
 
 def test_an_image_smaller_than_the_total_stride_is_refused():
     message = (
-        r"^MetaFormerConfig\.image_size must be a height and a width of at least 32 pixels, the total stride; "
+        r"^MetaFormerConfig\.image_size must be at least 32x32 pixels, the total stride; "
         r"got 16x16\.$"
     )
     with pytest.raises(ConfigError, match=message):
@@ -137,7 +137,7 @@ def test_missing_weights_are_a_data_error(small, tmp_path):
         ),
         ({"image_size": 224.0}, "MetaFormerConfig.image_size[0] must be a whole number; got 224.0."),
         ({"image_size": "224"}, "MetaFormerConfig.image_size[0] must be a whole number; got '224'."),
-        ({"image_size": (224, 224, 3)}, "MetaFormerConfig.image_size must be a height and a width"),
+        ({"image_size": (224, 224, 3)}, "MetaFormerConfig.image_size must be at least 32x32x32 pixels"),
         ({"in_chans": 3.0}, "MetaFormerConfig.in_chans must be a whole number; got 3.0. RGB has 3."),
         ({"drop_path": "0.1"}, "MetaFormerConfig.drop_path must be a number; got '0.1'."),
         ({"drop_path": float("nan")}, "MetaFormerConfig.drop_path must be a finite number; got nan."),

@@ -28,7 +28,7 @@ DATA_MOVEMENT = {
 class Cost:
     """The cost of one image."""
 
-    input_shape: tuple[int, int, int]  # channels, height, width
+    input_shape: tuple[int, ...]  # channels, then the side along each axis
     params: int  # numbers that are trained
     frozen: int  # fixed numbers of the function, as a random matrix; not running statistics
     macs: int  # multiply-adds
@@ -41,7 +41,7 @@ class Cost:
         return sum(macs for inner, macs in self.macs_by_module.items() if inner == path or inner.startswith(f"{path}."))
 
 
-def profile(model: nn.Module, image_size: int | tuple[int, int] = 224, *, in_chans: int | None = None) -> Cost:
+def profile(model: nn.Module, image_size: int | tuple[int, ...] = 224, *, in_chans: int | None = None) -> Cost:
     """Counts what one image costs, in evaluation mode, without computing anything.
 
     Counted as the paper counts, with the rules of fvcore: convolutions, matrix products and attention (2 N^2 C)
@@ -50,7 +50,7 @@ def profile(model: nn.Module, image_size: int | tuple[int, int] = 224, *, in_cha
 
     Args:
         model: Any module that takes a batch of images; on any device, the meta device too.
-        image_size: Side, or height and width, in pixels.
+        image_size: Side, or the side along each axis, in pixels.
         in_chans: Channels of the image; None takes those of the first convolution.
 
     Raises:
@@ -59,8 +59,13 @@ def profile(model: nn.Module, image_size: int | tuple[int, int] = 224, *, in_cha
 
     Source: arXiv:2111.11418, Tables 1 and 5 (counted with fvcore by the authors).
     """
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    shape = (in_chans or _first_channels(model), height, width)
+    first_channels, num_axes = _first_convolution(model)
+    sides = (image_size,) * num_axes if isinstance(image_size, int) else image_size
+    if not (in_chans or first_channels):
+        raise ConfigError(
+            "in_chans must be given: the model has no convolution that tells how many channels images have."
+        )
+    shape = (in_chans or first_channels, *sides)
     training = {module: module.training for module in model.modules()}
     counter = _CostCounter()
     first = next((tensor for tensor in model.parameters() if tensor.is_floating_point()), torch.empty(0, device="cpu"))
@@ -91,14 +96,14 @@ def profile(model: nn.Module, image_size: int | tuple[int, int] = 224, *, in_cha
     )
 
 
-def _first_channels(model: nn.Module) -> int:
+def _first_convolution(model: nn.Module) -> tuple[int, int]:
+    """Input channels and axes, of the first convolution; the channels as the model states them; 0, 2 for neither."""
     stated = getattr(model, "in_chans", None)
-    if isinstance(stated, int):
-        return stated
     for module in model.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            return module.in_channels
-    raise ConfigError("in_chans must be given: the model has no convolution that tells how many channels images have.")
+            channels = stated if isinstance(stated, int) else module.in_channels
+            return channels, len(module.kernel_size)
+    return stated if isinstance(stated, int) else 0, 2
 
 
 def _count_frozen(model: nn.Module) -> int:

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metaformer.block.activation import ACTIVATIONS
+from metaformer.block.axes import CONVOLUTIONS
 from metaformer.core.checked import check_number, check_share
 
 
@@ -24,24 +25,24 @@ class ChannelMLPConfig:
         check_number(self, "ratio", above=0, most=10_000, hint="The paper uses 4.")
         check_share(self, "dropout")
 
-    def build(self, dim: int) -> "ChannelMLP":
-        return ChannelMLP(dim, self)
+    def build(self, dim: int, num_axes: int = 2) -> "ChannelMLP":
+        return ChannelMLP(dim, num_axes, self)
 
 
 class ChannelMLP(nn.Module):
-    """W2 activation(W1 x) for each token; as 1x1 convolutions, so that features keep their layout.
+    """W2 activation(W1 x) for each token; as convolutions of one token, so that features keep their layout.
 
     Source: arXiv:2111.11418, Eq. 3.
     """
 
-    def __init__(self, dim: int, config: ChannelMLPConfig) -> None:
+    def __init__(self, dim: int, num_axes: int, config: ChannelMLPConfig) -> None:
         super().__init__()
-        hidden = max(1, int(dim * config.ratio))
-        self.fc1 = nn.Conv2d(dim, hidden, 1, bias=config.bias)
+        hidden, conv = max(1, int(dim * config.ratio)), CONVOLUTIONS[num_axes]
+        self.fc1 = conv(dim, hidden, 1, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation]()
         self.dropout = nn.Dropout(config.dropout)
-        self.fc2 = nn.Conv2d(hidden, dim, 1, bias=config.bias)
+        self.fc2 = conv(hidden, dim, 1, bias=config.bias)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b c *grid"]:
         x = self.dropout(self.activation(self.fc1(x)))
         return self.dropout(self.fc2(x))

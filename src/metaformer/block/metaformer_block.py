@@ -43,10 +43,10 @@ class MetaFormerBlock(nn.Module):
         self.residual2: nn.Module = LeftOut()
         if config.channel_mlp is not None:
             self.norm2 = config.norm.build(site.dim)
-            self.channel_mlp = config.channel_mlp.build(site.dim)
+            self.channel_mlp = config.channel_mlp.build(site.dim, site.num_axes)
             self.residual2 = config.residual.build(site.dim, drop_path)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b c *grid"]:
         x = self.residual1(x, self.token_mixer(self.norm1(x)))
         x = self.residual2(x, self.channel_mlp(self.norm2(x)))
         return x

@@ -59,8 +59,16 @@ class BatchNormConfig:
         check_number(self, "eps", least=0)
         check_number(self, "momentum", least=0, most=1)
 
-    def build(self, dim: int) -> nn.BatchNorm2d:
-        return nn.BatchNorm2d(dim, eps=self.eps, momentum=self.momentum)
+    def build(self, dim: int) -> "BatchNorm":
+        return BatchNorm(dim, eps=self.eps, momentum=self.momentum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AffineConfig:
+    """A learned scale and shift per channel in the place of a norm."""
+
+    def build(self, dim: int) -> "Affine":
+        return Affine(dim)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +77,28 @@ class NoNormConfig:
 
     def build(self, dim: int) -> nn.Identity:
         return nn.Identity()
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Normalises a channel by its mean and variance over batch and tokens, on a grid of any number of axes."""
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        pass
+
+
+class Affine(nn.Module):
+    """weight * x + bias per channel: no statistics at all.
+
+    Source: arXiv:2105.03404, Eq. 1 (ResMLP).
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b c *grid"]:
+        return torch.addcmul(self.bias, x.movedim(1, -1), self.weight).movedim(-1, 1)
 
 
 class ModifiedLayerNorm(nn.Module):
@@ -118,6 +148,7 @@ NORMS: Registry[type] = Registry(
         "modified_layer_norm": ModifiedLayerNormConfig,
         "layer_norm": LayerNormConfig,
         "batch_norm": BatchNormConfig,
+        "affine": AffineConfig,
         "none": NoNormConfig,
     },
 )

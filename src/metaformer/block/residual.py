@@ -50,15 +50,15 @@ class Residual(nn.Module):
         # A number in [0, 1) a sample. No buffer: processes of one training hold different samples.
         self.drop_path_noise: Tensor | None = None
 
-    def forward(self, x: Float[Tensor, "b c h w"], branch: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c *grid"], branch: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b c *grid"]:
         if self.layer_scale is not None:
-            branch = self.layer_scale[:, None, None] * branch
+            branch = _scaled(branch, self.layer_scale)
         if self.training and self.drop_path > 0:
             branch = drop_path(branch, self.drop_path, self.drop_path_noise)
         if not self.skip:
             return branch
         if self.res_scale is not None:
-            x = self.res_scale[:, None, None] * x
+            x = _scaled(x, self.res_scale)
         return x + branch
 
     def extra_repr(self) -> str:
@@ -68,8 +68,12 @@ class Residual(nn.Module):
 class LeftOut(nn.Module):
     """Stands where a sub-block is left out: passes the input on, whatever the branch is."""
 
-    def forward(self, x: Float[Tensor, "b c h w"], branch: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c *grid"], branch: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b c *grid"]:
         return x
+
+
+def _scaled(x: Float[Tensor, "b c *grid"], scale: Float[Tensor, " c"]) -> Float[Tensor, "b c *grid"]:
+    return (x.movedim(1, -1) * scale).movedim(-1, 1)
 
 
 def _per_channel(dim: int, value: float | None) -> nn.Parameter | None:

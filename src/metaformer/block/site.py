@@ -1,6 +1,8 @@
 """Where in a model a token mixer sits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch.fx
 from jaxtyping import Float
@@ -8,7 +10,8 @@ from torch import Tensor
 
 from metaformer.core.errors import ShapeError
 
-Grid = tuple[int, int]
+# Tokens along each axis, of which there are one, two or three.
+Grid = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -16,19 +19,29 @@ class Site:
     """All that a token mixer may know about the model around it."""
 
     dim: int  # channels
-    grid: Grid  # height and width, in tokens, at the image size that the model is built for
+    grid: Grid  # length; height and width; or depth, height and width: in tokens, for the model's image size
     stage: int  # counted from 0
     index: int  # of the block within its stage, counted from 0
 
     @property
     def num_tokens(self) -> int:
-        """N = H*W."""
-        return self.grid[0] * self.grid[1]
+        """N, the product over the axes."""
+        return prod(self.grid)
+
+    @property
+    def num_axes(self) -> int:
+        """Of the grid: 1, 2 or 3."""
+        return len(self.grid)
 
     @property
     def path(self) -> str:
         """The module path of the block in its model."""
         return f"stages.{self.stage}.blocks.{self.index}"
+
+
+def format_grid(grid: Sequence[int]) -> str:
+    """A grid or a size as text: 7x7."""
+    return "x".join(str(side) for side in grid)
 
 
 def nearest_divisor(dim: int, wanted: int) -> int:
@@ -38,15 +51,15 @@ def nearest_divisor(dim: int, wanted: int) -> int:
 
 # A leaf for torch.fx: tracing records the call, and the branch on the shape runs with real tensors.
 @torch.fx.wrap
-def require_grid(x: Float[Tensor, "b c h w"], grid: Grid, what: str) -> Float[Tensor, "b c h w"]:
-    """Returns `x` if its height and width are `grid`.
+def require_grid(x: Float[Tensor, "b c *grid"], grid: Grid, what: str) -> Float[Tensor, "b c *grid"]:
+    """Returns `x` if its tokens are on `grid`.
 
     Raises:
         ShapeError: They are not; says how to get a model for them.
     """
-    if tuple(x.shape[-2:]) != grid:
+    if tuple(x.shape[2:]) != grid:
         raise ShapeError(
-            f"{what} is built for a grid of {grid[0]}x{grid[1]} tokens; got {x.shape[-2]}x{x.shape[-1]}. "
+            f"{what} is built for a grid of {format_grid(grid)} tokens; got {format_grid(x.shape[2:])}. "
             "Create the model with the image_size of your images: weights of another size are resized on loading."
         )
     return x

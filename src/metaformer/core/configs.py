@@ -64,6 +64,19 @@ def _structure_plain(value: Any, annotation: Any) -> Any:
 _CONVERTER.register_structure_hook_func(_is_plain_union, _structure_plain)
 
 
+# A number for all axes of a grid, or one for each.
+ONE_OR_MANY = int | tuple[int, ...]
+
+
+def _structure_one_or_many(value: Any, _: Any) -> int | tuple[int, ...]:
+    several = isinstance(value, list | tuple)
+    return _CONVERTER.structure(value, tuple[int, ...]) if several else _CONVERTER.structure(value, int)
+
+
+_CONVERTER.register_structure_hook_func(lambda cls: cls == ONE_OR_MANY, _structure_one_or_many)
+_CONVERTER.register_unstructure_hook_func(lambda cls: cls == ONE_OR_MANY, lambda value: value)
+
+
 def tag_of(config: object, table: Registry[type]) -> str:
     """The tag that stands for the class of `config` in JSON."""
     cls = type(config)

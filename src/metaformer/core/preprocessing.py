@@ -36,12 +36,26 @@ class Preprocessing:
 class ModelInput:
     """What a model takes: images of a size and number of channels, prepared in one way."""
 
-    image_size: tuple[int, int]  # height and width, in pixels
+    image_size: tuple[int, ...]  # length; height and width; or depth, height and width: in samples, pixels or voxels
     in_chans: int = 3
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
+    @property
+    def height_and_width(self) -> tuple[int, int]:
+        """`image_size` of pictures.
 
-def as_it_is(image_size: tuple[int, int], *, mean: tuple[float, ...], std: tuple[float, ...]) -> ModelInput:
+        Raises:
+            ConfigError: There is one axis, or there are three.
+        """
+        if len(self.image_size) != 2:
+            raise ConfigError(
+                f"pictures have a height and a width; this model takes arrays of {len(self.image_size)} axes, "
+                f"{'x'.join(map(str, self.image_size))}."
+            )
+        return self.image_size[0], self.image_size[1]
+
+
+def as_it_is(image_size: tuple[int, ...], *, mean: tuple[float, ...], std: tuple[float, ...]) -> ModelInput:
     """Of data that are no files: images of one size, of which nothing is cut off, with as many channels as means."""
     return ModelInput(
         image_size=image_size, in_chans=len(mean), preprocessing=Preprocessing(crop_fraction=1.0, mean=mean, std=std)

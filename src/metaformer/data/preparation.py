@@ -46,7 +46,7 @@ class Preparation:
         """Images as a model takes them."""
         settings = model_input.preprocessing
         return cls(
-            image_size=model_input.image_size,
+            image_size=model_input.height_and_width,
             in_chans=model_input.in_chans,
             mean=settings.mean,
             std=settings.std,

@@ -27,8 +27,8 @@ class DataFacts:
     fingerprint: str = ""  # the same for the same images and labels, wherever they lie
 
     @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width, in pixels."""
+    def image_size(self) -> tuple[int, ...]:
+        """The side along each axis, in pixels."""
         return self.model_input.image_size
 
     @property

@@ -232,5 +232,5 @@ def _renormalise(
     return (inputs * old_std + old_mean - mean) / std
 
 
-def _shape(in_chans: int, image_size: tuple[int, int]) -> str:
-    return f"{in_chans}x{image_size[0]}x{image_size[1]}"
+def _shape(in_chans: int, image_size: tuple[int, ...]) -> str:
+    return "x".join(map(str, (in_chans, *image_size)))

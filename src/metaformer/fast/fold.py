@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from metaformer.block.activation import SquaredReLU, StarReLU
 from metaformer.block.channel_mlp import ChannelMLP
-from metaformer.block.norm import LayerNorm, ModifiedLayerNorm
+from metaformer.block.norm import Affine, LayerNorm, ModifiedLayerNorm
 from metaformer.block.residual import Residual
 from metaformer.ops.norm_convolution.reference import NormConvolution
 from metaformer.ops.norm_mlp.reference import NormMLP
 from metaformer.ops.norm_pool.reference import NormPool
+
+# A linear layer over the channels of each token; a convolution is one if its window is one token.
+Linear = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,8 @@ def fold_norm(norm: nn.Module, like: Tensor) -> FoldedNorm | None:
     match norm:
         case nn.Identity():
             return no_norm(like)
+        case Affine():
+            return FoldedNorm(kind="none", eps=0.0, weight=norm.weight, bias=norm.bias)
         case ModifiedLayerNorm() | LayerNorm():
             kind = "sample" if isinstance(norm, ModifiedLayerNorm) else "token"
             weight: Tensor = norm.weight
@@ -125,7 +130,7 @@ def fold_mlp(norm: FoldedNorm, mlp: ChannelMLP, residual: Residual) -> NormMLP |
     )
 
 
-def fold_linear(norm: FoldedNorm, layer: nn.Linear | nn.Conv2d, activation: FoldedActivation) -> NormConvolution:
+def fold_linear(norm: FoldedNorm, layer: Linear, activation: FoldedActivation) -> NormConvolution:
     """A norm, a linear layer (or a 1x1 convolution) behind it, an activation behind that."""
     matrix = as_matrix(layer.weight)
     return NormConvolution(
@@ -155,7 +160,7 @@ def fold_convolution(norm: FoldedNorm, conv: nn.Conv2d) -> NormConvolution:
     )
 
 
-def fold_last_linear(layer: nn.Linear | nn.Conv2d, residual: Residual) -> NormConvolution:
+def fold_last_linear(layer: Linear, residual: Residual) -> NormConvolution:
     """The last linear layer of a branch, LayerScale and residual."""
     matrix = as_matrix(layer.weight)
     layer_scale = layer_scale_of(residual, matrix[:, 0])
@@ -171,7 +176,7 @@ def as_matrix(weight: Tensor) -> Tensor:
     return weight.flatten(1)
 
 
-def bias_of(layer: nn.Linear | nn.Conv2d) -> Tensor:
+def bias_of(layer: Linear) -> Tensor:
     """The bias of a layer, zeros where it has none."""
     return layer.weight.new_zeros(layer.weight.shape[0]) if layer.bias is None else layer.bias
 

@@ -79,15 +79,17 @@ class FusedBlock(MetaFormerBlock):
         products = weight.dtype if self.products is None else self.products
         self.trained_mlp = choose_trained_mlp(**place, products=products, channels=len(weight))
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b c *grid"]:
         moments = None
-        if _fuses_mixer(self):
+        # The fused pooling is for two axes; to the fused MLP any other grid is N rows of one token.
+        if _fuses_mixer(self) and x.ndim == 4:
             x, moments = self._mix(x)
         else:
             x = self.residual1(x, self.token_mixer(self.norm1(x)))
         if not _fuses_mlp(self):
             return self.residual2(x, self.channel_mlp(self.norm2(x)))
-        return self._channel_mlp(x, moments)
+        plane = x if x.ndim == 4 else x.flatten(2).unsqueeze(3)
+        return self._channel_mlp(plane, moments).reshape(x.shape)
 
     def _mix(self, x: Tensor) -> tuple[Tensor, Tensor]:
         norm, mixer, residual = self.norm1, self.token_mixer, self.residual1

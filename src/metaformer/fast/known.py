@@ -4,7 +4,7 @@ from torch import nn
 
 from metaformer.block.activation import SquaredReLU, StarReLU
 from metaformer.block.channel_mlp import ChannelMLP
-from metaformer.block.norm import LayerNorm, ModifiedLayerNorm
+from metaformer.block.norm import Affine, BatchNorm, LayerNorm, ModifiedLayerNorm
 from metaformer.block.residual import LeftOut, Residual
 from metaformer.block.token_mixers.attention import Attention
 from metaformer.block.token_mixers.pooling import Pooling
@@ -14,8 +14,8 @@ from metaformer.models.patch_embedding import PatchEmbedding
 KNOWN: frozenset[type[nn.Module]] = frozenset(
     {
         *(Pooling, Attention, SeparableConv, ChannelMLP, Residual, LeftOut),
-        *(PatchEmbedding, ModifiedLayerNorm, LayerNorm, nn.BatchNorm2d),
-        *(nn.Identity, nn.Dropout, nn.Linear, nn.Conv2d),
+        *(PatchEmbedding, ModifiedLayerNorm, LayerNorm, BatchNorm, Affine),
+        *(nn.Identity, nn.Dropout, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),
         *(nn.GELU, nn.ReLU, nn.SiLU, SquaredReLU, StarReLU),
     }
 )

@@ -31,6 +31,7 @@ from metaformer.fast.fold import (
 from metaformer.fast.for_training import FusedBlock
 from metaformer.fast.known import is_known, is_untouched
 from metaformer.fast.steps import (
+    AsPlane,
     AttentionStep,
     DepthwiseStep,
     IdentityStep,
@@ -93,10 +94,25 @@ def folded(model: MetaFormer, backend: Backend) -> MetaFormer:
 def _fold_stage(stage: Stage, backend: Backend) -> FoldedStage:
     # The norm that reads what a step writes decides whether the step should hand on moments.
     first, *wanted = [*(_begins_with_moments(block) for block in stage.blocks), False]
+    has_class_token = not isinstance(stage.class_token, nn.Identity)
+    place = nn.Sequential(stage.position_embed, stage.class_token) if has_class_token else stage.position_embed
+    fold = _fold_block if type(stage.patch_embed.conv) is nn.Conv2d and not has_class_token else _fold_block_off_plane
     return FoldedStage(
-        _fold_patch_embedding(stage.patch_embed, stage.position_embed, backend, first),
-        [_fold_block(block, backend, want) for block, want in zip(stage.blocks, wanted, strict=True)],
+        _fold_patch_embedding(stage.patch_embed, place, backend, first),
+        [fold(block, backend, want) for block, want in zip(stage.blocks, wanted, strict=True)],
     )
+
+
+def _fold_block_off_plane(block: nn.Module, backend: Backend, want_moments: bool) -> nn.Module:
+    """A block on a grid of one or three axes: an MLP does not know how many there are, a window does."""
+    folded_block = _fold_block(block, backend, want_moments)
+    if isinstance(folded_block, FoldedBlock) and _is_our_block(block):
+        mixer, mlp = folded_block.token_mixer, folded_block.channel_mlp
+        knows_no_axes = isinstance(mixer, AttentionStep | IdentityStep)
+        folded_block.token_mixer = AsPlane(mixer) if knows_no_axes else UnfoldedMixerStep(block)
+        if mlp is not None and not isinstance(mlp, UnfoldedMLPStep):
+            folded_block.channel_mlp = AsPlane(mlp)
+    return folded_block
 
 
 def _begins_with_moments(block: nn.Module) -> bool:
@@ -148,7 +164,9 @@ def _fold_mixer(block: MetaFormerBlock, backend: Backend, want_moments: bool) ->
             qkv = backend.build(fold_linear(norm, mixer.qkv, NO_ACTIVATION))
             proj = backend.build(fold_last_linear(mixer.proj, residual), want_moments=want_moments)
             return AttentionStep(qkv, proj, mixer.head_dim)
-        case SeparableConv() if (activation := fold_activation(mixer.activation)) is not None:
+        case SeparableConv() if (
+            type(mixer.dwconv) is nn.Conv2d and (activation := fold_activation(mixer.activation)) is not None
+        ):
             pwconv1 = backend.build(fold_linear(norm, mixer.pwconv1, activation))
             pwconv2 = backend.build(fold_last_linear(mixer.pwconv2, residual), want_moments=want_moments)
             dwconv = backend.build(Depthwise(weight=mixer.dwconv.weight, bias=bias_of(mixer.dwconv)))
@@ -180,7 +198,8 @@ def _like(block: MetaFormerBlock) -> Tensor | None:
 
 
 def _is_linear(patch_embed: PatchEmbedding) -> bool:
-    return all(isinstance(part, nn.Identity) for part in (patch_embed.max_pool, patch_embed.activation))
+    others = (patch_embed.merge, patch_embed.max_pool, patch_embed.activation)
+    return type(patch_embed.conv) is nn.Conv2d and all(isinstance(part, nn.Identity) for part in others)
 
 
 def _fold_patch_embedding(
@@ -189,6 +208,7 @@ def _fold_patch_embedding(
     if not is_known(patch_embed) or not _is_linear(patch_embed):
         return PatchEmbeddingStep(nn.Identity(), UnfoldedStep(patch_embed), nn.Identity(), position_embed)
     conv, pre_norm, post_norm = patch_embed.conv, patch_embed.pre_norm, patch_embed.post_norm
+    assert isinstance(conv, nn.Conv2d)
     like = conv.weight[0, :, 0, 0]
     before = fold_norm(pre_norm, like)
     # Zeros surround the normalised features: what the norm adds is missing there, and does not fold.

@@ -92,6 +92,18 @@ class IdentityStep(nn.Module):
         return y, None
 
 
+class AsPlane(nn.Module):
+    """A step that mixes all tokens or none, on a grid of another number of axes than two: as N rows of one token."""
+
+    def __init__(self, step: nn.Module) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, x: Tensor, moments: Tensor | None) -> Features:
+        y, moments = self.step(x.flatten(2).unsqueeze(3), moments)
+        return y.reshape(x.shape), moments
+
+
 class UnfoldedMixerStep(nn.Module):
     """The first half of a block as it is: for mixers that we do not know how to fold."""
 

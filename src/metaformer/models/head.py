@@ -7,18 +7,16 @@ from metaformer.block.activation import SquaredReLU
 from metaformer.core.errors import ConfigError
 from metaformer.models.config import HeadConfig
 
-POOLINGS = ("avg", "")
-
 
 class Head(nn.Module):
-    """Mean over the grid, norm where it comes after the mean, an MLP layer where there is one, linear classifier.
+    """Mean over the grid or the class token, norm where it comes after, an MLP layer where there is one, classifier.
 
     Source: arXiv:2111.11418, Figure 2; the MLP head, the authors' code of arXiv:2210.13452.
     """
 
-    def __init__(self, dim: int, num_classes: int, config: HeadConfig) -> None:
+    def __init__(self, dim: int, num_classes: int, config: HeadConfig, *, class_token: bool = False) -> None:
         super().__init__()
-        self.global_pool = "avg"
+        self.global_pool = self.own_pool = "token" if class_token else "avg"
         self.norm = config.norm.build(dim) if config.norm and config.norm_after_pooling else nn.Identity()
         self.hidden: nn.Module = nn.Identity()
         self.hidden_dim = dim
@@ -31,27 +29,30 @@ class Head(nn.Module):
     def reset(self, num_classes: int, global_pool: str | None = None) -> None:
         """A new classifier; 0 classes leave it out, and global_pool="" keeps the grid then.
 
-        None keeps the pooling as it is, but for a classifier after a kept grid, which brings the mean back.
+        None keeps the pooling as it is, but for a classifier after a kept grid, which brings the model's own back.
 
         Raises:
             ConfigError: `global_pool` is unknown, or keeps the grid in front of a classifier.
         """
         if global_pool is None:
-            global_pool = "avg" if num_classes else self.global_pool
-        if global_pool not in POOLINGS:
-            raise ConfigError(f"global_pool must be 'avg' or '' (keep the grid); got {global_pool!r}.")
+            global_pool = self.global_pool or (self.own_pool if num_classes else "")
+        poolings = dict.fromkeys((self.own_pool, "avg"))
+        if global_pool and global_pool not in poolings:
+            names = ", ".join(map(repr, poolings))
+            raise ConfigError(f"global_pool must be {names} or '' (keep the grid); got {global_pool!r}.")
         if not global_pool and num_classes:
             raise ConfigError(
                 f"global_pool='' keeps the grid, and a classifier of {num_classes} classes needs one vector an image. "
-                "Set num_classes=0, or global_pool='avg'."
+                f"Set num_classes=0, or global_pool={self.own_pool!r}."
             )
         self.global_pool = global_pool
         self.fc = _classifier(self.hidden_dim, num_classes).train(self.training)
 
-    def forward(self, x: Float[Tensor, "b c h w"], pre_logits: bool = False) -> Float[Tensor, "b ..."]:
+    def forward(self, x: Float[Tensor, "b c *grid"], pre_logits: bool = False) -> Float[Tensor, "b ..."]:
         if not self.global_pool:
             return self.norm(x)
-        x = self.norm(x.mean(dim=(-2, -1)))
+        tokens = x.flatten(2)
+        x = self.norm(tokens[:, :, 0] if self.global_pool == "token" else tokens.mean(dim=2))
         x = self.dropout(self.hidden(x))
         return x if pre_logits else self.fc(x)
 

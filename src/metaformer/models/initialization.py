@@ -42,5 +42,7 @@ def initialize(model: nn.Module, base: int, std: float | None = 0.02) -> None:
                 reset()
 
 
-def _is_pointwise(module: nn.Module) -> TypeGuard[nn.Conv2d]:
-    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
+def _is_pointwise(module: nn.Module) -> TypeGuard[nn.Conv1d | nn.Conv2d | nn.Conv3d]:
+    if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return False
+    return set(module.kernel_size) == {1} and module.groups == 1

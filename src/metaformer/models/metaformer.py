@@ -11,28 +11,30 @@ import torch.utils.checkpoint
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metaformer.block.site import Site
+from metaformer.block.site import Grid, Site, format_grid
 from metaformer.core.errors import ConfigError, ShapeError
 from metaformer.models.config import HeadConfig, MetaFormerConfig
 from metaformer.models.head import Head
 from metaformer.models.initialization import draw_base, initialize
-from metaformer.models.patch_embedding import PatchEmbedding, PositionEmbedding
+from metaformer.models.patch_embedding import ClassToken, PatchEmbedding, PositionEmbedding
+
+AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
 
 
 # A leaf for torch.fx: tracing records the call, and the branch on the shape runs with real tensors.
 @torch.fx.wrap
-def require_image(x: Float[Tensor, "..."], in_chans: int, total_stride: int) -> Float[Tensor, "..."]:
+def require_image(x: Float[Tensor, "..."], in_chans: int, total_stride: Grid) -> Float[Tensor, "..."]:
     """Returns `x` if it is a batch of images that the model can take.
 
     Raises:
         ShapeError: It is not.
     """
-    if x.ndim != 4 or x.shape[1] != in_chans:
-        raise ShapeError(f"the model takes images as (B, {in_chans}, H, W); got {tuple(x.shape)}.")
-    if x.shape[2] < total_stride or x.shape[3] < total_stride:
+    if x.ndim != 2 + len(total_stride) or x.shape[1] != in_chans:
+        raise ShapeError(f"the model takes images as (B, {in_chans}, {AXES[len(total_stride)]}); got {tuple(x.shape)}.")
+    if any(side < stride for side, stride in zip(x.shape[2:], total_stride, strict=True)):
         raise ShapeError(
-            f"images must be at least {total_stride}x{total_stride} pixels, the model's total stride; "
-            f"got {x.shape[2]}x{x.shape[3]}."
+            f"images must be at least {format_grid(total_stride)} pixels, the model's total stride; "
+            f"got {format_grid(x.shape[2:])}."
         )
     return x
 
@@ -43,7 +45,7 @@ def describe_for_timm(config: MetaFormerConfig, *, fixed_input_size: bool) -> di
     return {
         "num_classes": config.num_classes,
         "input_size": (config.in_chans, *config.image_size),
-        "pool_size": config.grids[-1],
+        "pool_size": config.patch_grids[-1],
         "fixed_input_size": fixed_input_size,
         "crop_pct": preprocessing.crop_fraction,
         "interpolation": preprocessing.interpolation,
@@ -55,25 +57,27 @@ def describe_for_timm(config: MetaFormerConfig, *, fixed_input_size: bool) -> di
 
 
 class Stage(nn.Module):
-    """Patch embedding, position embedding where there is one, blocks."""
+    """Patch embedding, position embedding and class token where there are such, blocks."""
 
     def __init__(self, config: MetaFormerConfig, stage: int, drop_path_rates: Sequence[float]) -> None:
         super().__init__()
-        dim, grid = config.dims[stage], config.grids[stage]
+        dim, grid, patch_grid = config.dims[stage], config.grids[stage], config.patch_grids[stage]
         in_chans = config.dims[stage - 1] if stage else config.in_chans
-        self.patch_embed = PatchEmbedding(in_chans, dim, config.patch_embeddings[stage])
+        self.patch_embed = PatchEmbedding(in_chans, dim, config.patch_embeddings[stage], config.num_axes)
         self.position_embed = (
-            PositionEmbedding(dim, grid, f"stages.{stage}")
+            PositionEmbedding(dim, patch_grid, f"stages.{stage}")
             if stage in config.position_embedding_stages
             else nn.Identity()
         )
+        is_last = stage == config.num_stages - 1
+        self.class_token = ClassToken(dim) if config.class_token and is_last else nn.Identity()
         self.blocks = nn.ModuleList(
             config.block(stage).build(Site(dim, grid, stage, index), rate) for index, rate in enumerate(drop_path_rates)
         )
         self.grad_checkpointing = False
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
-        x = self.position_embed(self.patch_embed(x))
+    def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b d *grid"]:
+        x = self.class_token(self.position_embed(self.patch_embed(x)))
         for block in self.blocks:
             if self.grad_checkpointing and self.training:
                 x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
@@ -85,7 +89,8 @@ class Stage(nn.Module):
 class MetaFormer(nn.Module):
     """Norm, token mixer, residual, norm, channel MLP, residual; four stages in the paper, any number here.
 
-    Offers what timm's users expect of a model. Features are (B, C, H, W).
+    Offers what timm's users expect of a model. Images are (B, C, L), (B, C, H, W) or (B, C, D, H, W), and features have
+    as many axes; behind a class token they are (B, C, 1 + N).
 
     Source: arXiv:2111.11418, Figures 1-2 and Table 1.
     """
@@ -101,30 +106,33 @@ class MetaFormer(nn.Module):
         # After the mean, the norm is the head's.
         head_norm = config.head.norm or config.norm
         self.norm = nn.Identity() if config.head.norm_after_pooling else head_norm.build(config.dims[-1])
-        self.head = Head(config.dims[-1], config.num_classes, replace(config.head, norm=head_norm))
+        self.head = Head(
+            config.dims[-1], config.num_classes, replace(config.head, norm=head_norm), class_token=config.class_token
+        )
+        # One number a stage, as timm wants it: of the axis that shrinks most.
         self.feature_info = [
-            {"num_chs": dim, "reduction": reduction, "module": f"stages.{i}"}
-            for i, (dim, reduction) in enumerate(zip(config.dims, self._reductions(), strict=True))
+            {"num_chs": dim, "reduction": max(reduction), "module": f"stages.{i}"}
+            for i, (dim, reduction) in enumerate(zip(config.dims, config.reductions, strict=True))
         ]
         initialize(self, base, config.init_std)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b ..."]:
+    def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b ..."]:
         return self.forward_head(self.forward_features(x))
 
-    def forward_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+    def forward_features(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b d *grid"]:
         """The features of the last stage, normalised."""
         x = require_image(x, self.config.in_chans, self.config.total_stride)
         for stage in self.stages:
             x = stage(x)
         return self.norm(x)
 
-    def forward_head(self, x: Float[Tensor, "b d h w"], pre_logits: bool = False) -> Float[Tensor, "b ..."]:
+    def forward_head(self, x: Float[Tensor, "b d *grid"], pre_logits: bool = False) -> Float[Tensor, "b ..."]:
         """Class scores, or with `pre_logits` what the classifier would have got."""
         return self.head(x, pre_logits=pre_logits)
 
     def forward_intermediates(
         self,
-        x: Float[Tensor, "b c h w"],
+        x: Float[Tensor, "b c *size"],
         indices: int | Sequence[int] | None = None,
         norm: bool = False,
         stop_early: bool = False,
@@ -142,7 +150,8 @@ class MetaFormer(nn.Module):
             intermediates_only: Return the list alone.
 
         Returns:
-            The list of features, or (final features, list).
+            The list of features, or (final features, list). The list leaves out a class token and has the grid of the
+            patches.
 
         Raises:
             ConfigError: A stage does not exist, or the format is unknown.
@@ -152,14 +161,16 @@ class MetaFormer(nn.Module):
         chosen = self._stage_indices(indices)
         last = len(self.stages) - 1
         x = require_image(x, self.config.in_chans, self.config.total_stride)
-        features = []
+        features, grid = [], tuple(x.shape[2:])
         for i, stage in enumerate(self.stages):
             if stop_early and i > max(chosen):
                 break
-            x = stage(x)
+            x, grid = stage(x), self.config.patch_embeddings[i].grid(grid)
             if i in chosen:
                 feature = self.norm(x) if norm and i == last else x
-                features.append(feature if output_fmt == "NCHW" else feature.permute(0, 2, 3, 1))
+                if self.config.class_token and i == self.config.num_stages - 1:
+                    feature = feature[:, :, 1:].unflatten(2, grid)
+                features.append(feature if output_fmt == "NCHW" else feature.movedim(1, -1))
         if intermediates_only:
             return features
         return (self.norm(x) if not stop_early or max(chosen) == last else x), features
@@ -221,7 +232,7 @@ class MetaFormer(nn.Module):
         if coarse:
             return {"stem": r"^stages\.0\.patch_embed", "blocks": [(r"^stages\.(\d+)", None), (r"^norm", (99999,))]}
         blocks = [
-            (r"^stages\.(\d+)\.(?:patch_embed|position_embed)", (-1,)),
+            (r"^stages\.(\d+)\.(?:patch_embed|position_embed|class_token)", (-1,)),
             (r"^stages\.(\d+)\.blocks\.(\d+)", None),
             (r"^norm", (99999,)),
         ]
@@ -262,10 +273,3 @@ class MetaFormer(nn.Module):
     def is_tied_to_grid(self) -> bool:
         """Whether the model takes images of its `image_size` only."""
         return any(callable(getattr(module, "resize", None)) for module in self.modules())
-
-    def _reductions(self) -> list[int]:
-        reductions, stride = [], 1
-        for embedding in self.config.patch_embeddings:
-            stride *= embedding.reduction
-            reductions.append(stride)
-        return reductions

@@ -69,7 +69,7 @@ def _mixer(mixer: TokenMixerConfig, config: ScalingConfig, side: int) -> tuple[n
 
 def _model(model: MetaFormerConfig, config: ScalingConfig, side: int) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
-    size = max(side * model.patch_embeddings[0].reduction, model.total_stride)
+    size = max(side * max(model.reductions[0]), *model.total_stride)
     sized = replace(model, image_size=(size, size), num_classes=10)
     return MetaFormer(sized), torch.randn(config.batch_size, sized.in_chans, size, size)
 

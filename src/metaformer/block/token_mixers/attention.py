@@ -53,8 +53,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(site.dim, site.dim, bias=config.proj_bias)
         self.proj_dropout = nn.Dropout(config.proj_dropout)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        height, width = x.shape[-2:]
+    def forward(self, x: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b c *grid"]:
         tokens_BNC = x.flatten(2).transpose(1, 2)
         qkv_TBHND = self.qkv(tokens_BNC).unflatten(2, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
         query_BHND, key_BHND, value_BHND = qkv_TBHND.unbind(0)
@@ -62,7 +61,7 @@ class Attention(nn.Module):
             query_BHND, key_BHND, value_BHND, dropout_p=self.attention_dropout if self.training else 0.0
         )
         mixed_BNC = mixed_BHND.transpose(1, 2).flatten(2)
-        return self.proj_dropout(self.proj(mixed_BNC)).transpose(1, 2).unflatten(2, (height, width))
+        return self.proj_dropout(self.proj(mixed_BNC)).transpose(1, 2).unflatten(2, x.shape[2:])
 
     def extra_repr(self) -> str:
         return f"head_dim={self.head_dim}"

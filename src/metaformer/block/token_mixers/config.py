@@ -11,7 +11,7 @@ from metaformer.block.site import Site
 class TokenMixerConfig(Protocol):
     """A frozen config that builds a token mixer for a site.
 
-    The module maps (B, C, H, W) to the same shape. One that is tied to the grid of its site raises ShapeError on
+    The module maps (B, C, *grid) to the same shape. One that is tied to the grid of its site raises ShapeError on
     another grid, and may offer `resize(state, old_grid, new_grid) -> state`, a static method that moves its weights.
     """
 

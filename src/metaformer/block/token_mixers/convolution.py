@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from metaformer.block.activation import ACTIVATIONS
+from metaformer.block.axes import CONVOLUTIONS
 from metaformer.block.norm import NormConfig
 from metaformer.block.site import Site, nearest_divisor
 from metaformer.core.checked import check_number, check_window
@@ -44,7 +45,8 @@ class ConvolutionConfig:
                 f"got {self.groups}. Try {nearest}."
             )
         padding = self.kernel_size // 2
-        conv = nn.Conv2d(site.dim, site.dim, self.kernel_size, padding=padding, groups=self.groups, bias=self.bias)
+        layer = CONVOLUTIONS[site.num_axes]
+        conv = layer(site.dim, site.dim, self.kernel_size, padding=padding, groups=self.groups, bias=self.bias)
         parts: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
         if self.norm is not None:
             parts["norm"] = self.norm.build(site.dim)

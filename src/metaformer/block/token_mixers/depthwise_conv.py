@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from metaformer.block.axes import CONVOLUTIONS
 from metaformer.block.site import Site
 from metaformer.core.checked import check_window
 
@@ -22,7 +23,7 @@ class DepthwiseConvConfig:
     def __post_init__(self) -> None:
         check_window(self, "kernel_size")
 
-    def build(self, site: Site) -> nn.Conv2d:
-        return nn.Conv2d(
+    def build(self, site: Site) -> nn.Module:
+        return CONVOLUTIONS[site.num_axes](
             site.dim, site.dim, self.kernel_size, padding=self.kernel_size // 2, groups=site.dim, bias=self.bias
         )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch.fx
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -9,10 +10,13 @@ from metaformer.block.site import Site
 from metaformer.core.checked import check_window
 from metaformer.ops.pool_mix import pool_mix
 
+# A leaf for torch.fx: which pooling it is depends on the number of axes.
+torch.fx.wrap("pool_mix")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PoolingConfig:
-    """Average pooling over a square window, minus the input."""
+    """Average pooling over a window of the same side along each axis, minus the input."""
 
     pool_size: int = 3  # side of the window, in tokens
 
@@ -35,7 +39,7 @@ class Pooling(nn.Module):
         super().__init__()
         self.pool_size = config.pool_size
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b c *grid"]:
         return pool_mix(x, self.pool_size)
 
     def extra_repr(self) -> str:

@@ -44,7 +44,7 @@ class RandomMixing(nn.Module):
         self.random_matrix.uniform_()
         self.random_matrix.copy_(self.random_matrix.softmax(dim=-1))
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b c *grid"]:
         x = require_grid(x, self.grid, f"the random matrix of {self.path}")
         mixed = x.flatten(2) @ self.random_matrix.T
         return mixed.unflatten(2, self.grid)

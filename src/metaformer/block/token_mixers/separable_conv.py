@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metaformer.block.activation import ACTIVATIONS
+from metaformer.block.axes import CONVOLUTIONS
 from metaformer.block.site import Site
 from metaformer.core.checked import check_number, check_window
 
@@ -26,7 +27,7 @@ class SeparableConvConfig:
         check_number(self, "expansion", above=0, most=10_000, hint="The paper uses 2.")
 
     def build(self, site: Site) -> "SeparableConv":
-        return SeparableConv(site.dim, self)
+        return SeparableConv(site, self)
 
 
 class SeparableConv(nn.Module):
@@ -35,13 +36,14 @@ class SeparableConv(nn.Module):
     Source: arXiv:2210.13452, Sec. 3.3, after the inverted separable convolution of arXiv:1801.04381.
     """
 
-    def __init__(self, dim: int, config: SeparableConvConfig) -> None:
+    def __init__(self, site: Site, config: SeparableConvConfig) -> None:
         super().__init__()
-        hidden, kernel = max(1, int(dim * config.expansion)), config.kernel_size
-        self.pwconv1 = nn.Conv2d(dim, hidden, 1, bias=config.bias)
+        dim, hidden, kernel = site.dim, max(1, int(site.dim * config.expansion)), config.kernel_size
+        conv = CONVOLUTIONS[site.num_axes]
+        self.pwconv1 = conv(dim, hidden, 1, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation]()
-        self.dwconv = nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden, bias=config.bias)
-        self.pwconv2 = nn.Conv2d(hidden, dim, 1, bias=config.bias)
+        self.dwconv = conv(hidden, hidden, kernel, padding=kernel // 2, groups=hidden, bias=config.bias)
+        self.pwconv2 = conv(hidden, dim, 1, bias=config.bias)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b c *grid"]:
         return self.pwconv2(self.dwconv(self.activation(self.pwconv1(x))))

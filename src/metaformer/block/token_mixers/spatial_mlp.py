@@ -34,7 +34,7 @@ class SpatialMLP(nn.Module):
         self.path = site.path
         self.fc = nn.Linear(site.num_tokens, site.num_tokens, bias=config.bias)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b c *grid"]:
         x = require_grid(x, self.grid, f"the spatial MLP of {self.path}")
         return self.fc(x.flatten(2)).unflatten(2, self.grid)
 

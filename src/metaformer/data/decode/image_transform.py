@@ -34,7 +34,7 @@ class ImageTransform:
 
     def __init__(self, model_input: ModelInput) -> None:
         self.model_input = model_input
-        self.image_size, self.in_chans = model_input.image_size, model_input.in_chans
+        self.image_size, self.in_chans = model_input.height_and_width, model_input.in_chans
         if self.in_chans not in (1, 3):
             raise ConfigError(
                 f"image files are read as RGB (3 channels) or grey (1 channel); this model takes {self.in_chans} "
