@@ -48,6 +48,6 @@ def test_an_ambiguous_model_must_be_named(tmp_path, capsys):
     assert run(words) == 2
     error = capsys.readouterr().err
     assert "poolformer_s12, metaformer_id_s12" in error
-    assert "--model poolformer_s12" in error
+    assert "Say which, as poolformer_s12." in error
     assert run([*words, "--model", "poolformer_s12"]) == 0
     assert create_model("poolformer_s12", weights=tmp_path / "y.safetensors").config.head.norm_after_pooling

@@ -92,7 +92,7 @@ def class_of(tag: str, table: Registry[type]) -> type:
             return cls
     if ":" in tag:
         raise ConfigError(
-            f"the {table.kind} {tag!r} comes from outside this package, and a file never imports code. "
+            f"the {table.kind} {shown(tag, 120)} comes from outside this package, and a file never imports code. "
             f"Import the class yourself and name it: from_dict(..., named=[{tag.rpartition(':')[2]}])."
         )
     raise unknown(table.kind, tag, table)
@@ -156,7 +156,7 @@ def _explain(error: BaseException, place: str) -> ConfigError:
         name = sorted(error.extra_fields)[0]
         known = [field.name for field in dataclasses.fields(error.cl)]
         hint = did_you_mean(name, known)
-        return ConfigError(f"{place} has no field {name!r}.{hint} Fields: {', '.join(known) or 'none'}.")
+        return ConfigError(f"{place} has no field {shown(name)}.{hint} Fields: {', '.join(known) or 'none'}.")
     if isinstance(error, ClassValidationError):
         with_notes, without_notes = error.group_exceptions()
         if without_notes:

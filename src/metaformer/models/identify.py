@@ -2,12 +2,10 @@
 
 from dataclasses import replace
 
-import torch
-
 from metaformer.core.errors import ConfigError
 from metaformer.models.layouts import Layout, recognise
-from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights import Weights
+from metaformer.models.weights.config_fits import expected_shapes
 from metaformer.models.zoo import ZOO
 
 
@@ -33,16 +31,24 @@ def identify(weights: Weights) -> str:
         return named[0]
     raise ConfigError(
         f"the weights of {weights.source} fit {', '.join(fitting)}, which differ in parts without weights. "
-        f"Say which: --model {fitting[0]}."
+        f"Say which, as {fitting[0]}."
     )
 
 
 def _fits(weights: Weights, layout: Layout, name: str) -> bool:
     config = ZOO[name]
-    with torch.device("meta"):
-        model = MetaFormer(config)
-    theirs, left_out = layout.export(model.state_dict(), config)
-    if left_out or theirs.keys() != weights.state.keys():
+    if weights.state[layout.marker].shape[0] != config.dims[0]:
+        return False
+    shapes = expected_shapes(config)
+    names = layout.keys(list(shapes), config)
+    if len(names) < len(shapes):
         return False
     classifier = {layout.key(f"head.fc.{part}", config) for part in ("weight", "bias")}
-    return all(tensor.numel() == weights.state[key].numel() for key, tensor in theirs.items() if key not in classifier)
+    # A backbone may come without its classifier.
+    if set(names.values()) - classifier != weights.state.keys() - classifier:
+        return False
+    return all(
+        shapes[ours].numel() == weights.state[theirs].numel()
+        for ours, theirs in names.items()
+        if theirs not in classifier
+    )

@@ -82,7 +82,7 @@ def load_weights(model: MetaFormer, source: str | Path | Weights, *, strict: boo
     _refuse_other_numbers(weights.source, state, target)
     resized = _adapt_shapes(state, target) | _resize_tied(model, state, weights.config)
     classifier = [name for name in target if name.startswith(CLASSIFIER)]
-    replaced = [name for name in classifier if name in state and state[name].shape != target[name].shape]
+    replaced = [name for name in classifier if name in state] if _is_for_other_classes(state, target) else []
     excused = set(replaced)
     if not any(name in state for name in classifier):
         # A backbone may end before its last norm, before a hidden layer, or before the classifier.
@@ -124,7 +124,7 @@ def num_classes_of(weights: Weights, layout: Layout, config: MetaFormerConfig) -
     classifier = weights.state.get(name)
     if classifier is None:
         return 0
-    if len(_without_ones(classifier)) > 2 or classifier.ndim < 2:
+    if len(_without_last_ones(classifier)) > 2 or classifier.ndim < 2:
         raise ConfigError(
             f"the weights of {weights.source} do not fit the model: the classifier {name} is "
             f"{describe_shape(classifier)}, and should be classes x channels."
@@ -148,6 +148,15 @@ def _refuse_mismatch(
         raise ConfigError(
             f"the weights of {report.source} do not fit the model: {shown}. Create the model that they come from."
         )
+
+
+def _is_for_other_classes(state: dict[str, Tensor], target: dict[str, Tensor]) -> bool:
+    """Whether the weights' classifier differs in the number of classes, and in nothing else."""
+    name = f"{CLASSIFIER}weight"
+    if name not in state or name not in target:
+        return False
+    shape, wanted = state[name].shape, target[name].shape
+    return shape[:1] != wanted[:1] and shape[1:] == wanted[1:]
 
 
 def other_function(weights: Weights, other: list[str]) -> ConfigError:
@@ -199,7 +208,7 @@ def _adapt_shapes(state: dict[str, Tensor], target: dict[str, Tensor]) -> dict[s
     notes = {}
     for name, tensor in state.items():
         wanted = target[name].shape
-        if tensor.shape != wanted and _without_ones(tensor) == _without_ones(target[name]):
+        if tensor.shape != wanted and _without_last_ones(tensor) == _without_last_ones(target[name]):
             state[name] = tensor.reshape(wanted)
         elif name == FIRST_CONV and tensor.ndim == 4 and tensor.shape[1] != wanted[1]:
             state[name] = _adapt_channels(tensor, wanted[1])
@@ -219,8 +228,12 @@ def _adapt_channels(weight: Tensor, in_chans: int) -> Tensor:
     return weight.repeat(1, -(-in_chans // old), 1, 1)[:, :in_chans] * (old / in_chans)
 
 
-def _without_ones(tensor: Tensor) -> list[int]:
-    return [side for side in tensor.shape if side != 1]
+def _without_last_ones(tensor: Tensor) -> tuple[int, ...]:
+    """A shape without the sides that only say that a window is of one token."""
+    shape = tuple(tensor.shape)
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 def _resize_tied(model: MetaFormer, state: dict[str, Tensor], source: MetaFormerConfig | None) -> dict[str, str]:

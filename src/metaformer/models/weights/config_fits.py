@@ -1,6 +1,7 @@
 """Whether the config in a weights file can be of the file's tensors, found out before a model is built by it."""
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ def require_fit(config: MetaFormerConfig, state: dict[str, Tensor], path: Path) 
         DataError: It is not.
     """
     try:
-        expected = _shapes(config)
+        expected = expected_shapes(config)
     except ConfigError as error:
         raise DataError(f"the config inside {path} cannot be built: {error}") from None
     except Exception as error:
@@ -42,16 +43,20 @@ def require_fit(config: MetaFormerConfig, state: dict[str, Tensor], path: Path) 
         raise DataError(f"the config inside {path} is not of its tensors: it has no {extra[0]}.")
 
 
-def _shapes(config: MetaFormerConfig) -> dict[str, torch.Size]:
-    """The shape of every tensor: all blocks of a stage are alike."""
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        state = MetaFormer(replace(config, depths=(1,) * config.num_stages)).state_dict()
+def expected_shapes(config: MetaFormerConfig) -> dict[str, torch.Size]:
+    """The shape of every tensor of a model, found with one block a stage: all blocks of a stage are alike."""
     shapes: dict[str, torch.Size] = {}
-    for name, tensor in state.items():
+    for name, shape in _shapes_of_one_block(replace(config, depths=(1,) * config.num_stages)).items():
         stage, _, rest = name.partition(".blocks.0.")
         copies = config.depths[int(stage.rpartition(".")[2])] if rest else 1
-        shapes |= {f"{stage}.blocks.{i}.{rest}" if rest else name: tensor.shape for i in range(copies)}
+        shapes |= {f"{stage}.blocks.{i}.{rest}" if rest else name: shape for i in range(copies)}
     return shapes
+
+
+@lru_cache(maxsize=64)
+def _shapes_of_one_block(config: MetaFormerConfig) -> dict[str, torch.Size]:
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        return {name: tensor.shape for name, tensor in MetaFormer(config).state_dict().items()}
 
 
 def _is_outside(config: MetaFormerConfig) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metaformer.core.atomic_write import atomic_path
 from metaformer.core.configs import from_dict, to_dict
-from metaformer.core.errors import DataError, one_line
+from metaformer.core.errors import DataError, one_line, shown
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights.config_fits import require_fit
@@ -68,10 +68,16 @@ def read_weights(source: str | Path, *, like: MetaFormerConfig | None = None) ->
         DataError: Nothing is there, it is damaged, or it is not plain tensors.
     """
     path = fetch(source)
-    if path.is_dir():
-        path = path / WEIGHTS_FILE
-    if not path.is_file():
-        raise DataError(f"no weights at {path}: there is no such file.")
+    try:
+        if path.is_dir():
+            path = path / WEIGHTS_FILE
+        is_there = path.is_file()
+    # A name that is too long.
+    except OSError:
+        is_there = False
+    if not is_there:
+        where = path if str(path).isprintable() else shown(str(path))
+        raise DataError(f"no weights at {where}: there is no such file.")
     if _is_safetensors(path):
         return _read_safetensors(path, str(source), like)
     state, notes, doubts = unwrap(read_pickled(path), path)

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaformer.core.errors import DataError
+from metaformer.core.errors import DataError, shown
 from metaformer.models.weights.inert import OddTensor
 
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2}
+LONGEST_NAME = 300  # letters
 OTHERS = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
@@ -20,6 +21,9 @@ def check_tensors(state: dict[str, Any], path: Path) -> dict[str, Tensor]:
         DataError: One is of a kind that weights are not, or has more numbers than the file.
     """
     for name, tensor in state.items():
+        # Names end up in messages and tables.
+        if not name.isprintable() or len(name) > LONGEST_NAME:
+            raise DataError(f"{path} cannot be weights: a tensor has the name {shown(name)}.")
         wrong = _wrong(tensor)
         if wrong:
             raise DataError(f"{path} cannot be weights: {name} is {wrong}. Save plain, dense, real tensors.")

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from metaformer.core.errors import DataError
+from metaformer.core.errors import DataError, shown
 from metaformer.models.layouts import LAYOUTS
 from metaformer.models.weights.inert import Inert, is_tensor
 from metaformer.models.weights.tensors import check_tensors
@@ -163,7 +163,7 @@ NUMBERED_NORM = re.compile(r"norm\d\.weight").fullmatch
 
 def _without_weights(loaded: Any, path: Path) -> str:
     classes = sorted({one.name for one in [loaded, *_entries(loaded).values()] if isinstance(one, Inert)})
-    what = f" (it holds {', '.join(classes[:3])})" if classes else ""
+    what = f" (it holds {shown(', '.join(classes[:3]), 120)[1:-1]})" if classes else ""
     return (
         f"{path} holds no weights{what}: expected a dict of tensors, bare or in a dict under any name. "
         "Save it anew where it was made: torch.save(model.state_dict(), FILE)."
