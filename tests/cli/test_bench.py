@@ -19,7 +19,9 @@ def quick(tmp_path, monkeypatch):
     def refuse(_model, _dtype):
         raise NotHereError("left out by the test")
 
-    monkeypatch.setitem(candidates.CANDIDATES, "folded, compiled", refuse)
+    for name in ("folded, compiled", "original, compiled"):
+        monkeypatch.setitem(candidates.CANDIDATES, name, refuse)
+    monkeypatch.setattr(trial, "QUIET", 0.0)
     monkeypatch.setattr(trial, "cache_folder", lambda: tmp_path / "trials")
     monkeypatch.setattr(training, "peak_memory_mib", lambda *_arguments: 123.0)
     monkeypatch.setattr(

@@ -20,7 +20,9 @@ def quick(tmp_path, monkeypatch):
     def refuse(_model, _dtype):
         raise NotHereError("left out by the test")
 
-    monkeypatch.setitem(candidates.CANDIDATES, "folded, compiled", refuse)
+    for name in ("folded, compiled", "original, compiled"):
+        monkeypatch.setitem(candidates.CANDIDATES, name, refuse)
+    monkeypatch.setattr(trial, "QUIET", 0.0)
     monkeypatch.setattr(trial, "cache_folder", lambda: tmp_path / "trials")
     monkeypatch.setattr(trial, "ROUNDS", 3)
 

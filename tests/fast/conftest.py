@@ -12,6 +12,8 @@ def own_trials(tmp_path, monkeypatch) -> None:
     """Trials of tests are not those of the user."""
     monkeypatch.setattr(trial, "cache_folder", lambda: tmp_path / "trials")
     monkeypatch.setattr(trial, "ROUNDS", 3)
+    # However busy the machine is.
+    monkeypatch.setattr(trial, "QUIET", 0.0)
 
 
 @torch.no_grad()

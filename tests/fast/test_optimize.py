@@ -1,18 +1,40 @@
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from metaformer.core.errors import ConfigError, ShapeError
-from metaformer.fast import candidates, trial
-from metaformer.fast.candidates import CANDIDATES, NotHereError
+from metaformer.fast import candidates, contest, trial
+from metaformer.fast.candidates import CANDIDATES
+from metaformer.fast.contest import NotHereError, TurnTimes
 from metaformer.fast.optimize import optimize, trial_of
 from metaformer.fast.save import save_program
-from metaformer.fast.timing import Timing
 from metaformer.fast.verify import fresh_inputs, largest_difference
 from metaformer.models.metaformer import MetaFormer
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def other_content(path):
+    path.write_text('{"rows": [], "chosen": "folded"}')
+
+
+def folder(path):
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+
+
+# What can happen to the files of a trial; to the trial itself, or to the hash beside it.
+DAMAGES = {
+    f"{damage.__name__}{beside}": damage
+    for beside in ("", " beside")
+    for damage in (cut, other_content, folder, Path.unlink)
+}
 
 
 class Computes(nn.Module):
@@ -33,7 +55,8 @@ def no_compiled_candidate(monkeypatch):
     def refuse(_model, _dtype):
         raise NotHereError("left out by the test")
 
-    monkeypatch.setitem(CANDIDATES, "folded, compiled", refuse)
+    for name in ("folded, compiled", "original, compiled"):
+        monkeypatch.setitem(CANDIDATES, name, refuse)
 
 
 @pytest.fixture
@@ -45,9 +68,10 @@ def times(monkeypatch):
         timed.append(list(calls))
         for call in calls.values():
             call()
-        return {name: Timing(seconds=(table.get(name, 10.0) / 1e3,) * 3) for name in calls}
+        return {name: TurnTimes(seconds=(table.get(name, 10.0) / 1e3,) * 3) for name in calls}
 
     monkeypatch.setattr(trial, "interleave", pretend)
+    monkeypatch.setattr(contest, "interleave", pretend)
     table["timed"] = timed
     return table
 
@@ -132,7 +156,7 @@ def test_a_trial_is_kept_and_its_choice_checked_again(model, images, times, monk
     times["folded"] = 1.0
     optimize(model, images)
     copy = optimize(model, images)
-    assert len(times["timed"]) == 1
+    assert len(times["timed"]) == 2
     assert trial_of(copy).cached
     assert trial_of(copy).chosen == "folded"
     # What was right once is wrong now: everything is tried anew.
@@ -141,15 +165,15 @@ def test_a_trial_is_kept_and_its_choice_checked_again(model, images, times, monk
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         again = optimize(model, images)
-    assert len(times["timed"]) == 2
+    assert len(times["timed"]) == 4
     assert trial_of(again).chosen != "folded"
 
 
 @pytest.mark.parametrize(
     "change",
-    ["batch", "size", "dtype", "config", "again", "threads", "broken file"],
+    ["batch", "size", "dtype", "config", "again", "threads", "compiler", "instructions", *DAMAGES],
 )
-def test_another_case_is_tried_anew(model, images, times, change, small, shake, tmp_path):
+def test_another_case_is_tried_anew(model, images, times, change, small, shake, tmp_path, monkeypatch):
     times["folded"] = 1.0
     optimize(model, images)
     threads = torch.get_num_threads()
@@ -167,13 +191,60 @@ def test_another_case_is_tried_anew(model, images, times, change, small, shake, 
         elif change == "threads":
             torch.set_num_threads(threads + 1)
             optimize(model, images)
+        elif change == "compiler":
+            monkeypatch.setattr(trial, "compiler_version", lambda: "another")
+            optimize(model, images)
+        elif change == "instructions":
+            monkeypatch.setattr(trial, "instruction_sets", lambda: ("sse2",))
+            optimize(model, images)
         else:
-            (file,) = (tmp_path / "trials").iterdir()
-            file.write_text('{"rows": [], "chosen"')
+            for file in (tmp_path / "trials").iterdir():
+                if change.endswith("beside") == file.name.endswith("sha256.json"):
+                    DAMAGES[change](file)
             optimize(model, images)
     finally:
         torch.set_num_threads(threads)
-    assert len(times["timed"]) == 2
+    assert len(times["timed"]) == 4
+    # And kept anew.
+    assert change == "again" or trial.is_whole(next((tmp_path / "trials").glob("*[0-9a-f].json")))
+
+
+def test_a_trial_beside_other_work_is_not_kept_and_says_so(model, images, times, tmp_path, monkeypatch):
+    times["folded"] = 1.0
+    monkeypatch.setattr(trial, "QUIET", 1.1)
+    found = trial_of(optimize(model, images))
+    if found.core_share is None:
+        pytest.skip("this system does not tell how long threads waited for a core")
+    assert "the machine was busy: " in str(found)
+    assert not (tmp_path / "trials").exists()
+
+
+def test_where_the_original_wins_in_another_dtype_it_comes_back_in_that_dtype(model, images, times):
+    times["original, cast"] = 1.0
+    copy = optimize(model, images, dtype=torch.bfloat16)
+    assert trial_of(copy).chosen == "original, cast"
+    assert copy is not model
+    assert {parameter.dtype for parameter in copy.parameters()} == {torch.bfloat16}
+    assert copy(images).dtype == torch.float32
+    # Where it is fastest in its own, that is what comes back.
+    times["original"] = 0.5
+    with pytest.warns(UserWarning, match="returned as it is"):
+        assert optimize(model, images, dtype=torch.bfloat16, again=True) is model
+
+
+def test_the_winner_meets_the_runner_up_once_more(model, images, times, monkeypatch):
+    times["folded"], times["native"] = 1.0, 1.1
+    pretend = trial.interleave
+
+    def other_way_round(calls, **options):
+        assert set(calls) == {"folded", "native", "original"}
+        times["folded"] = 1.5
+        return pretend(calls, **options)
+
+    monkeypatch.setattr(trial, "interleave", other_way_round)
+    found = trial_of(optimize(model, images))
+    if next(row for row in found.rows if row.name == "native").dropped is None:
+        assert found.chosen == "native"
 
 
 def test_a_trial_without_a_cache_works_and_says_so(model, images, times, monkeypatch, tmp_path):
@@ -240,8 +311,9 @@ def test_the_copy_still_offers_what_a_metaformer_does(model, images, times, name
         torch.testing.assert_close(copy.forward_features(images), expected[1], rtol=1e-4, atol=1e-4)
 
 
-def test_a_compiled_copy_is_called_without_gradients_unless_the_images_ask():
+def test_a_compiled_copy_is_called_without_gradients_unless_the_images_ask(monkeypatch):
     seen = []
+    monkeypatch.setattr(candidates, "compile_alone", lambda model, _options: model)
     frozen = candidates.Frozen(Computes(lambda x: (seen.append(torch.is_grad_enabled()), 2 * x)[1]))
     x = torch.ones(2)
     frozen(x)

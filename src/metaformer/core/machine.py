@@ -54,6 +54,17 @@ def machine_facts() -> dict[str, Any]:
     }
 
 
+@cache
+def instruction_sets() -> tuple[str, ...]:
+    """What the processor says that it can do, sorted; empty where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    found = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return tuple(sorted(set(found.partition(":")[2].split())))
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide a result."""
     found = {"python": platform.python_version()}

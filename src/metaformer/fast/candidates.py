@@ -8,18 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metaformer.core.compiling import Options, compile_module, compiler_names, cpp_compiler
+from metaformer.core.compiling import Options, compile_alone, compiler_names, cpp_compiler
 from metaformer.fast.backends import native_backend, plain_backend, triton_backend
+from metaformer.fast.contest import NotHereError
 from metaformer.fast.stage import folded
 from metaformer.models.metaformer import MetaFormer
 from metaformer.ops.native.library import library_or_reason
 
 # Said with each compilation, never as a setting of the process.
 COMPILE_OPTIONS: Options = {"freezing": True}
-
-
-class NotHereError(RuntimeError):
-    """A way to run the model does not exist on this machine; says why."""
 
 
 class Wrapped(nn.Module):
@@ -50,17 +47,40 @@ class InDtype(Wrapped):
 class Frozen(Wrapped):
     """A compiled model for evaluation: the compiler freezes weights only where no gradients are recorded.
 
-    They still are for images that ask for them.
+    They still are for images that ask for them. Each shape of the input is compiled by itself.
     """
 
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self._compiled: Callable[[Tensor], Tensor] | None = None
+
     def forward(self, x: Tensor) -> Tensor:
+        if self._compiled is None:
+            self._compiled = compile_alone(self.model, COMPILE_OPTIONS)
         with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
-            return self.model(x)
+            return self._compiled(x)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was compiled belongs to this process.
+        return vars(self) | {"_compiled": None}
 
 
-def original(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
-    """The model as it is."""
-    return _in_dtype(copy.deepcopy(model).eval().requires_grad_(False).to(dtype), model, dtype)
+def original(model: MetaFormer, dtype: torch.dtype) -> nn.Module:  # noqa: ARG001 (as all candidates)
+    """The model as it is, in its own dtype."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def original_cast(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
+    """The model as it is, in another dtype."""
+    if next(model.parameters()).dtype == dtype:
+        raise NotHereError("the same as original")
+    return _in_dtype(original(model, dtype).to(dtype), model, dtype)
+
+
+def original_compiled(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
+    """The model as it is, compiled with frozen weights."""
+    _require_compiler(model)
+    return Frozen(_in_dtype(original(model, dtype).to(dtype), model, dtype))
 
 
 def folded_eager(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
@@ -70,10 +90,8 @@ def folded_eager(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
 
 def folded_compiled(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
     """Folded, compiled with frozen weights."""
-    if _device(model).type == "cpu" and cpp_compiler() is None:
-        raise NotHereError(f"torch.compile needs a C++ compiler; not on the PATH: {', '.join(compiler_names())}")
-    made = _in_dtype(_folded_plain(model, dtype, sliced_pooling=True), model, dtype)
-    return Frozen(compile_module(made, COMPILE_OPTIONS))
+    _require_compiler(model)
+    return Frozen(_in_dtype(_folded_plain(model, dtype, sliced_pooling=True), model, dtype))
 
 
 def native(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
@@ -106,12 +124,19 @@ def on_gpu(model: MetaFormer, dtype: torch.dtype) -> nn.Module:
 # The name in the trial's table -> how the model is made. The first is what all others are compared with.
 CANDIDATES: dict[str, Callable[[MetaFormer, torch.dtype], nn.Module]] = {
     "original": original,
+    "original, cast": original_cast,
+    "original, compiled": original_compiled,
     "folded": folded_eager,
     "folded, compiled": folded_compiled,
     "native": native,
     "native, float32 inside": native_in_float32,
     "Triton": on_gpu,
 }
+
+
+def _require_compiler(model: MetaFormer) -> None:
+    if _device(model).type == "cpu" and cpp_compiler() is None:
+        raise NotHereError(f"torch.compile needs a C++ compiler; not on the PATH: {', '.join(compiler_names())}")
 
 
 def _folded_plain(model: MetaFormer, dtype: torch.dtype, *, sliced_pooling: bool) -> nn.Module:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from metaformer.core.errors import ConfigError, ShapeError
+from metaformer.core.memory import keep_freed_memory
 from metaformer.fast.stage import FoldedStage
 from metaformer.fast.trial import ORIGINAL, Trial, build_candidate, cached_trial, expected_outputs, run_trial
 from metaformer.fast.verify import TOLERANCE, fresh_inputs, largest_difference
@@ -16,7 +17,8 @@ def optimize(model: nn.Module, example: Tensor, *, dtype: torch.dtype | None = N
     """The fastest copy of the model for this machine, batch and dtype, for evaluation.
 
     Each way to run the model is checked against the model on the example and on random inputs of its shape, then
-    timed; the result of the trial is kept for the next time. The copy's attribute `trial` holds the table.
+    timed; the result of the trial is kept for the next time, unless others used the machine meanwhile. The copy's
+    attribute `trial` holds the table. The process then keeps the memory that it frees, as it did in the trial.
 
     Args:
         model: A MetaFormer; it stays as it is.
@@ -25,7 +27,8 @@ def optimize(model: nn.Module, example: Tensor, *, dtype: torch.dtype | None = N
         again: Time all ways anew, even if an earlier trial fits.
 
     Returns:
-        The copy. Where no other way is right and faster: the model itself, with one warning.
+        The copy; it may be the model cast or compiled. Where no other way is right and faster: the model itself, with
+        one warning.
 
     Raises:
         ConfigError: The model is no MetaFormer, is optimized already, or the dtype is not one of floats.
@@ -64,10 +67,11 @@ def _rebuilt(trial: Trial, model: MetaFormer, example: Tensor, dtype: torch.dtyp
     """The choice of an earlier trial, checked again; None if it is the original or no longer right."""
     if trial.chosen == ORIGINAL:
         return None
+    keep_freed_memory()
     inputs = fresh_inputs(example)
     with torch.no_grad():
         try:
-            chosen = build_candidate(trial.chosen, model, dtype)
+            chosen = build_candidate(trial.chosen, model, dtype, example)
             difference = largest_difference(chosen, inputs, expected_outputs(model, inputs))
         # Whatever went wrong with it this time, a new trial finds out what is left.
         except Exception:

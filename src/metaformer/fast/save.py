@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from metaformer.core.atomic_write import atomic_path
+from metaformer.fast.candidates import Frozen
 
 
 def save_program(model: nn.Module, example: Tensor, path: Path) -> None:
@@ -16,7 +17,7 @@ def save_program(model: nn.Module, example: Tensor, path: Path) -> None:
     our operators, `import metaformer.fast.backends` first, then `torch.export.load(path).module()`; weights that were
     packed on another kind of machine are read by the plain operators there.
     """
-    plain = getattr(model, "_orig_mod", model)
+    plain = model.model if isinstance(model, Frozen) else model
     program = torch.export.export(plain, (example,))
     with atomic_path(path) as temporary, warnings.catch_warnings():
         # Said of every weight whose channels lie together; it is written whole.

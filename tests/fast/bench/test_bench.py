@@ -11,13 +11,12 @@ from metaformer.fast import candidates
 from metaformer.fast.backends import plain_backend
 from metaformer.fast.bench import inference, peers, training
 from metaformer.fast.bench.inference import run_contest
-from metaformer.fast.bench.peers import PEERS, YARDSTICK, contest
+from metaformer.fast.bench.peers import PEERS, YARDSTICK, bench_case
 from metaformer.fast.bench.record import write_bench
 from metaformer.fast.bench.scaling import Scaling, fit_exponent, measure_scaling
 from metaformer.fast.bench.training import peak_memory_mib, run_training
-from metaformer.fast.candidates import NotHereError
+from metaformer.fast.contest import NotHereError, TurnTimes
 from metaformer.fast.stage import folded
-from metaformer.fast.timing import Timing
 
 NAME = "poolformer_s12"
 CHEAP = ("ours, eager", "timm, eager", "timm, channels last")
@@ -30,7 +29,8 @@ def no_compilation(monkeypatch):
     def refuse(_model, _dtype):
         raise NotHereError("left out by the test")
 
-    monkeypatch.setitem(candidates.CANDIDATES, "folded, compiled", refuse)
+    for name in ("folded, compiled", "original, compiled"):
+        monkeypatch.setitem(candidates.CANDIDATES, name, refuse)
 
 
 @pytest.fixture
@@ -59,6 +59,7 @@ def test_all_compute_the_same_and_are_timed(cells):
         assert cell.difference < 1e-4
         assert len(cell.timing.seconds) == 3
     assert by_peer["ours, optimized"].ratio == 1
+    assert {row.name for row in result.trial.rows} == set(candidates.CANDIDATES)
     assert result.best_opponent().peer in ("timm, eager", "timm, channels last")
 
 
@@ -98,7 +99,7 @@ def test_a_model_that_timm_does_not_have():
 
 
 def test_the_scores_of_a_contest_depend_on_the_blocks():
-    one = contest(NAME, batch_size=1, image_size=64, dtype=torch.float32)
+    one = bench_case(NAME, batch_size=1, image_size=64, dtype=torch.float32)
     before = one.model(one.example)
     for parameter in one.model.stages[2].blocks[3].channel_mlp.parameters():
         parameter.zero_()
@@ -165,7 +166,7 @@ def test_training_fused_needs_less_memory():
 
 def test_the_record_holds_every_number(cells, tmp_path):
     result, by_peer = cells
-    scaling = Scaling(sides_px=(64, 96), timings=(Timing(seconds=(0.1,)), Timing(seconds=(0.2,))), exponent=0.9)
+    scaling = Scaling(sides_px=(64, 96), timings=(TurnTimes(seconds=(0.1,)), TurnTimes(seconds=(0.2,))), exponent=0.9)
     skipped = inference.Cell(peer="OpenVINO", skipped="not installed")
     result = inference.ContestResult(
         name=NAME, batch_size=1, side_px=64, dtype="float32", cells=(*result.cells, skipped)

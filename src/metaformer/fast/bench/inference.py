@@ -2,27 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from metaformer.core.errors import one_line
-from metaformer.fast.bench.peers import PEERS, YARDSTICK, Call, Contest, contest
-from metaformer.fast.candidates import NotHereError
-from metaformer.fast.timing import Timing, interleave
+from metaformer.fast.bench.peers import PEERS, YARDSTICK, bench_case
+from metaformer.fast.contest import Applied, Cell, Rules, hold_contest
+from metaformer.fast.trial import Trial
 from metaformer.fast.verify import TOLERANCE
 
 OURS, REFERENCE = "ours, optimized", "ours, eager"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One peer in one contest."""
-
-    peer: str
-    timing: Timing | None = None  # of a batch; None if it was not timed
-    ratio: float | None = None  # how many times as long as ours it takes, the median of rounds
-    difference: float | None = None  # largest, of a class score, as a share of the largest score
-    skipped: str | None = None  # why it was not timed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +23,8 @@ class ContestResult:
     side_px: int
     dtype: str
     cells: tuple[Cell, ...]
+    trial: Trial | None = None  # that our optimized model was chosen by
+    core_share: float | None = None  # of the time in which our threads wanted a core, they had one
 
     def best_opponent(self) -> Cell | None:
         """The fastest of those that compute the same function and are not ours."""
@@ -83,41 +74,29 @@ def run_contest(
         budget_s: No further round begins after so many seconds; 3 are always made.
         watch: Told what is done.
     """
-    one = contest(name, batch_size=batch_size, image_size=image_size, dtype=dtype)
+    one = bench_case(name, batch_size=batch_size, image_size=image_size, dtype=dtype)
     chosen = [peer for peer in PEERS if peer in peers or peer == OURS]
+    rules = Rules(
+        base=OURS,
+        allowed=TOLERANCE[dtype],
+        unchecked=(YARDSTICK,),
+        rounds=rounds,
+        budget_s=budget_s,
+        watch=watch,
+    )
     with torch.no_grad():
         expected = one.model(one.example)
-        cells, calls = {}, {}
-        for peer in chosen:
-            watch(f"preparing {peer}")
-            cells[peer], call = _prepared(peer, one, expected)
-            if call is not None:
-                calls[peer] = call
-        timings = interleave(calls, rounds=rounds, budget_s=budget_s, watch=watch)
-    for peer, timing in timings.items():
-        ratio = timing.ratio_to(timings[OURS]) if OURS in timings else None
-        cells[peer] = Cell(peer=peer, timing=timing, ratio=ratio, difference=cells[peer].difference)
+        makers = {peer: partial(PEERS[peer], one) for peer in chosen}
+        outcome = hold_contest(
+            makers, lambda call: float((call() - expected).abs().max() / expected.abs().max()), rules
+        )
+    ours = outcome.calls.get(OURS)
     return ContestResult(
         name=name,
         batch_size=batch_size,
         side_px=one.example.shape[-1],
         dtype=str(dtype).removeprefix("torch."),
-        cells=tuple(cells.values()),
+        cells=tuple(outcome.cells.values()),
+        trial=getattr(ours.model, "trial", None) if isinstance(ours, Applied) else None,
+        core_share=outcome.core_share,
     )
-
-
-def _prepared(peer: str, one: Contest, expected: torch.Tensor) -> tuple[Cell, Call | None]:
-    try:
-        call = PEERS[peer](one)
-        actual = call()
-    except NotHereError as error:
-        return Cell(peer=peer, skipped=str(error)), None
-    # A peer that cannot be built must not keep the others from being measured.
-    except Exception as error:
-        return Cell(peer=peer, skipped=f"failed: {one_line(error, 200)}"), None
-    if peer == YARDSTICK:
-        return Cell(peer=peer), call
-    difference = float((actual - expected).abs().max() / expected.abs().max())
-    if not difference <= TOLERANCE[one.dtype]:
-        return Cell(peer=peer, skipped=f"wrong by {difference:.1e}, allowed {TOLERANCE[one.dtype]:.0e}"), None
-    return Cell(peer=peer, difference=difference), call

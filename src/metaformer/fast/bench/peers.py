@@ -15,8 +15,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from metaformer.core.compiling import compile_module
-from metaformer.fast.candidates import COMPILE_OPTIONS, NotHereError
+from metaformer.core.compiling import compile_alone
+from metaformer.fast.candidates import COMPILE_OPTIONS
+from metaformer.fast.contest import Applied, NotHereError
 from metaformer.fast.optimize import optimize
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.layouts import LAYOUTS
@@ -29,7 +30,7 @@ Call = Callable[[], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest:
+class BenchCase:
     """One model with its weights, one batch, one dtype."""
 
     name: str  # in the zoo
@@ -38,7 +39,7 @@ class Contest:
     dtype: torch.dtype  # what they compute in
 
 
-def contest(name: str, *, batch_size: int, image_size: int | None, dtype: torch.dtype) -> Contest:
+def bench_case(name: str, *, batch_size: int, image_size: int | None, dtype: torch.dtype) -> BenchCase:
     """The model with random weights whose class scores depend on every block."""
     config = _with_timms_head(ZOO[name])
     if image_size is not None:
@@ -51,41 +52,41 @@ def contest(name: str, *, batch_size: int, image_size: int | None, dtype: torch.
                 # From their first value of 1e-5 a wrong block could not be seen in the scores.
                 parameter.fill_(0.3)
         example = torch.randn(batch_size, config.in_chans, *config.image_size)
-    return Contest(name=name, model=model, example=example, dtype=dtype)
+    return BenchCase(name=name, model=model, example=example, dtype=dtype)
 
 
-def ours_eager(one: Contest) -> Call:
+def ours_eager(one: BenchCase) -> Call:
     """Our model as it is created."""
     return _call(copy.deepcopy(one.model), one)
 
 
-def ours_optimized(one: Contest) -> Call:
+def ours_optimized(one: BenchCase) -> Call:
     """What `metaformer.optimize` returns."""
     with warnings.catch_warnings():
         # That the model itself is returned is seen in the numbers.
         warnings.simplefilter("ignore", UserWarning)
         model = optimize(one.model, one.example, dtype=one.dtype)
-    return lambda: model(one.example)
+    return Applied(model, one.example)
 
 
-def timm_eager(one: Contest) -> Call:
+def timm_eager(one: BenchCase) -> Call:
     """The model of timm as its users run it."""
     return _call(_timm_model(one), one)
 
 
-def timm_channels_last(one: Contest) -> Call:
+def timm_channels_last(one: BenchCase) -> Call:
     """The model of timm with the channels together in memory."""
     model = _timm_model(one).to(one.dtype).to(memory_format=torch.channels_last)
     x = one.example.to(dtype=one.dtype, memory_format=torch.channels_last)
     return lambda: model(x).float()
 
 
-def timm_compiled(one: Contest) -> Call:
+def timm_compiled(one: BenchCase) -> Call:
     """The model of timm, compiled with frozen weights."""
     return _call(_timm_model(one), one, compiled=True)
 
 
-def onnx_runtime(one: Contest) -> Call:
+def onnx_runtime(one: BenchCase) -> Call:
     """The model of timm in ONNX Runtime."""
     if one.dtype != torch.float32:
         raise NotHereError("its CPU kernels compute in float32")
@@ -100,7 +101,7 @@ def onnx_runtime(one: Contest) -> Call:
     return lambda: torch.from_numpy(session.run(None, {name: x})[0])
 
 
-def openvino(one: Contest) -> Call:
+def openvino(one: BenchCase) -> Call:
     """The model of timm in OpenVINO."""
     _require("openvino", "onnxscript")
     import openvino as runtime
@@ -120,14 +121,14 @@ def openvino(one: Contest) -> Call:
     return lambda: torch.from_numpy(next(iter(request.infer({0: x}).values())))
 
 
-def yardstick(one: Contest) -> Call:
+def yardstick(one: BenchCase) -> Call:
     """ResNet-18, which has the multiply-adds of poolformer_s12; another function."""
     model = timm.create_model("resnet18").eval().requires_grad_(False)
     return _call(model, one, compiled=True)
 
 
 # The first is what ratios refer to, the second what outputs are compared with.
-PEERS: dict[str, Callable[[Contest], Call]] = {
+PEERS: dict[str, Callable[[BenchCase], Call]] = {
     "ours, optimized": ours_optimized,
     "ours, eager": ours_eager,
     "timm, eager": timm_eager,
@@ -153,7 +154,7 @@ def timm_state(name: str, model: MetaFormer) -> dict[str, Tensor]:
     return state
 
 
-def _timm_model(one: Contest) -> nn.Module:
+def _timm_model(one: BenchCase) -> nn.Module:
     state = timm_state(one.name, one.model)
     model = timm.create_model(one.name).eval().requires_grad_(False)
     model.load_state_dict(state)
@@ -164,10 +165,10 @@ def _with_timms_head(config: MetaFormerConfig) -> MetaFormerConfig:
     return replace(config, head=LAYOUTS["timm"].head(config.head))
 
 
-def _call(model: nn.Module, one: Contest, *, compiled: bool = False) -> Call:
+def _call(model: nn.Module, one: BenchCase, *, compiled: bool = False) -> Call:
     """The model in the contest's dtype, on images that are in it already."""
     model, x = model.to(one.dtype), one.example.to(one.dtype)
-    run = compile_module(model, COMPILE_OPTIONS) if compiled else model
+    run = compile_alone(model, COMPILE_OPTIONS) if compiled else model
     return lambda: run(x).float()
 
 
@@ -178,7 +179,7 @@ def _require(*modules: str) -> None:
 
 
 @contextlib.contextmanager
-def _onnx_file(one: Contest) -> Iterator[str]:
+def _onnx_file(one: BenchCase) -> Iterator[str]:
     """The model of timm as an ONNX file, for as long as it is read."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from metaformer.core.configs import to_dict
 from metaformer.core.machine import provenance
 from metaformer.core.run_record import Metric, RunRecord
 from metaformer.fast.bench.inference import ContestResult, share_of_peak
@@ -42,10 +43,13 @@ def write_bench(
     """
     metrics: dict[str, Metric] = {}
     skipped: dict[str, str] = {}
+    trials: dict[str, Any] = {}
     results: list[ContestResult | TrainingResult] = [*contests, *training]
     for result in results:
         kind = "training" if isinstance(result, TrainingResult) else "inference"
         place = f"{kind}/batch {result.batch_size}/{result.side_px} px/{result.dtype}"
+        if isinstance(result, ContestResult) and result.trial is not None:
+            trials[place] = to_dict(result.trial)
         for cell in result.cells:
             at = f"{place}/{cell.peer}"
             if cell.skipped is not None:
@@ -76,7 +80,7 @@ def write_bench(
         config=settings,
         seed=0,
         metrics=metrics,
-        labels={"skipped": skipped},
+        labels={"skipped": skipped, "trials": trials},
         **provenance(started),
         wall_time_s=wall_time_s,
     ).write(folder)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from metaformer.fast.bench.inference import OURS
-from metaformer.fast.bench.peers import PEERS, contest
-from metaformer.fast.timing import Timing, interleave
+from metaformer.fast.bench.peers import PEERS, bench_case
+from metaformer.fast.contest import TurnTimes, interleave
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Scaling:
     """Times of one image at several sizes, and the exponent that fits them."""
 
     sides_px: tuple[int, ...]
-    timings: tuple[Timing, ...]
+    timings: tuple[TurnTimes, ...]
     exponent: float  # of the time in the number of tokens
 
 
@@ -33,7 +33,7 @@ def measure_scaling(
         calls = {}
         for side in sides_px:
             watch(f"preparing {side} px")
-            calls[str(side)] = PEERS[OURS](contest(name, batch_size=1, image_size=side, dtype=dtype))
+            calls[str(side)] = PEERS[OURS](bench_case(name, batch_size=1, image_size=side, dtype=dtype))
         timings = interleave(calls, rounds=rounds, watch=watch)
     ordered = tuple(timings[str(side)] for side in sides_px)
     return Scaling(sides_px=sides_px, timings=ordered, exponent=fit_exponent(sides_px, [t.median for t in ordered]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import timm
 import torch
@@ -10,23 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaformer.core.compiling import compile_module
-from metaformer.core.errors import one_line
 from metaformer.core.fresh_process import in_fresh_process
 from metaformer.core.memory import added_memory_mib
-from metaformer.fast.bench.inference import Cell
-from metaformer.fast.bench.peers import Contest, contest, timm_state
-from metaformer.fast.candidates import NotHereError
+from metaformer.fast.bench.peers import BenchCase, bench_case, timm_state
+from metaformer.fast.contest import Call, Cell, Rules, hold_contest
 from metaformer.fast.for_training import for_training
-from metaformer.fast.timing import interleave
 from metaformer.fast.verify import TOLERANCE
 from metaformer.ops.spare_buffers import clear_spare_buffers
 
 OURS, REFERENCE = "ours, for_training", "ours, eager"
 # Weights, gradients, and both moments of AdamW.
 HELD = 4
-
-
-Step = Callable[[], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,33 +35,33 @@ class TrainingResult:
     peak_mib: dict[str, float]
 
 
-def _fused(one: Contest) -> nn.Module:
+def _fused(one: BenchCase) -> nn.Module:
     return for_training(one.model, products=one.dtype).to(memory_format=torch.channels_last)
 
 
-def _fused_least_memory(one: Contest) -> nn.Module:
+def _fused_least_memory(one: BenchCase) -> nn.Module:
     return for_training(one.model, keep_hidden=False, products=one.dtype).to(memory_format=torch.channels_last)
 
 
-def _as_created(one: Contest) -> nn.Module:
+def _as_created(one: BenchCase) -> nn.Module:
     return one.model.to(memory_format=torch.channels_last)
 
 
-def _timm(one: Contest) -> nn.Module:
+def _timm(one: BenchCase) -> nn.Module:
     model = timm.create_model(one.name)
     model.load_state_dict(timm_state(one.name, one.model))
     return model
 
 
-def _timm_channels_last(one: Contest) -> nn.Module:
+def _timm_channels_last(one: BenchCase) -> nn.Module:
     return _timm(one).to(memory_format=torch.channels_last)
 
 
-def _timm_compiled(one: Contest) -> nn.Module:
+def _timm_compiled(one: BenchCase) -> nn.Module:
     return compile_module(_timm_channels_last(one))
 
 
-CONTESTANTS: dict[str, Callable[[Contest], nn.Module]] = {
+CONTESTANTS: dict[str, Callable[[BenchCase], nn.Module]] = {
     OURS: _fused,
     "ours, for_training, least memory": _fused_least_memory,
     "ours, eager": _as_created,
@@ -104,58 +98,40 @@ def run_training(
     arguments = (name, batch_size, image_size, dtype)
     watch("the losses to be expected")
     expected = _two_losses(training_step(REFERENCE, name, batch_size, image_size, torch.float32))
-    cells, steps = {}, {}
-    for who in chosen:
-        watch(f"preparing {who}")
-        cells[who], step = _prepared(who, arguments, expected)
-        if step is not None:
-            steps[who] = step
-    timings = interleave(steps, rounds=rounds, budget_s=budget_s, watch=watch) if steps else {}
-    for who, timing in timings.items():
-        ratio = timing.ratio_to(timings[OURS]) if OURS in timings else None
-        cells[who] = Cell(peer=who, timing=timing, ratio=ratio, difference=cells[who].difference)
+    # AdamW's first step goes by the signs of the gradients, which noise can turn.
+    rules = Rules(base=OURS, allowed=10 * TOLERANCE[dtype], rounds=rounds, budget_s=budget_s, watch=watch)
+
+    def difference(step: Call) -> float:
+        return float(((_two_losses(step) - expected).abs() / expected.abs()).max())
+
+    outcome = hold_contest({who: partial(training_step, who, *arguments) for who in chosen}, difference, rules)
     peak_mib = {}
-    for who in steps:
+    for who in outcome.calls:
         watch(f"memory of {who}")
         peak = peak_memory_mib(who, *arguments)
         if peak is not None:
             peak_mib[who] = peak
-    side = image_size or contest(name, batch_size=1, image_size=None, dtype=dtype).example.shape[-1]
+    side = image_size or bench_case(name, batch_size=1, image_size=None, dtype=dtype).example.shape[-1]
     return TrainingResult(
         name=name,
         batch_size=batch_size,
         side_px=side,
         dtype=str(dtype).removeprefix("torch."),
-        cells=tuple(cells[who] for who in chosen),
+        cells=tuple(outcome.cells[who] for who in chosen),
         peak_mib=peak_mib,
     )
 
 
-def _prepared(who: str, arguments: tuple[Any, ...], expected: Tensor) -> tuple[Cell, Step | None]:
-    try:
-        step = training_step(who, *arguments)
-        losses = _two_losses(step)
-    except NotHereError as error:
-        return Cell(peer=who, skipped=str(error)), None
-    # A contestant that cannot be built must not keep the others from being measured.
-    except Exception as error:
-        return Cell(peer=who, skipped=f"failed: {one_line(error, 200)}"), None
-    difference = float(((losses - expected).abs() / expected.abs()).max())
-    # AdamW's first step goes by the signs of the gradients, which noise can turn.
-    allowed = 10 * TOLERANCE[arguments[-1]]
-    if not difference <= allowed:
-        return Cell(peer=who, skipped=f"wrong by {difference:.1e} of the loss, allowed {allowed:.0e}"), None
-    return Cell(peer=who, difference=difference), step
-
-
-def _two_losses(step: Step) -> Tensor:
+def _two_losses(step: Call) -> Tensor:
     """The first shows whether the forward pass is right, the second whether the gradients are."""
     return torch.stack([step(), step()])
 
 
-def training_step(who: str, name: str, batch_size: int, image_size: int | None, dtype: torch.dtype) -> Step:
+def training_step(
+    who: str, name: str, batch_size: int, image_size: int | None, dtype: torch.dtype
+) -> Callable[[], Tensor]:
     """One step of a contestant, ready to be called; returns the loss."""
-    one = contest(name, batch_size=batch_size, image_size=image_size, dtype=dtype)
+    one = bench_case(name, batch_size=batch_size, image_size=image_size, dtype=dtype)
     one.model.requires_grad_(True)
     model = CONTESTANTS[who](one).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -197,6 +173,6 @@ def _peak_in_this_process(
     clear_spare_buffers()
     added = added_memory_mib(step)
     parameters = sum(
-        parameter.nbytes for parameter in contest(name, batch_size=1, image_size=64, dtype=dtype).model.parameters()
+        parameter.nbytes for parameter in bench_case(name, batch_size=1, image_size=64, dtype=dtype).model.parameters()
     )
     return None if added is None else added + HELD * parameters / 2**20
