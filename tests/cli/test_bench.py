@@ -31,7 +31,7 @@ def quick(tmp_path, monkeypatch):
 
 def test_it_prints_and_records(capsys, tmp_path):
     out = tmp_path / "bench"
-    options = {"batch_sizes": (1, 2), "image_size": 64, "peers": ("timm, eager", "OpenVINO"), "rounds": 3}
+    options = {"batch_sizes": (1, 2), "image_size": (64, 64), "peers": ("timm, eager", "OpenVINO"), "rounds": 3}
     assert bench("poolformer_s12", **options, scaling=(64, 96), training_batch_size=1, out=out) == 0
     text = capsys.readouterr().out
     for title in (

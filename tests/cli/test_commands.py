@@ -159,3 +159,14 @@ def test_doctor_shows_and_clears_what_is_kept(printed, monkeypatch, tmp_path):
     assert re.search(rf"^timed trials of optimize +1\.0 MiB +{re.escape(str(kept.parent))}", printed("doctor"), re.M)
     assert re.search(r"^timed trials of optimize +0\.0 MiB", printed("doctor", "--clear-caches"), re.M)
     assert not kept.exists()
+
+
+@pytest.mark.parametrize("sides", [["64"], ["64", "64"]], ids=" ".join)
+def test_an_image_size_is_one_side_or_two(sides, capsys):
+    assert run(["profile", "poolformer_s12", "--image-size", *sides]) == 0
+    assert "3x64x64" in capsys.readouterr().out
+
+
+def test_three_sides_are_refused(capsys):
+    assert run(["profile", "poolformer_s12", "--image-size", "64", "64", "64"]) == 2
+    assert "INT [INT]" in capsys.readouterr().err

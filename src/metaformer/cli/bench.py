@@ -35,7 +35,7 @@ def bench(
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")] = "poolformer_s12",
     /,
     batch_sizes: tuple[int, ...] = (1, 8),
-    image_size: int | None = None,
+    image_size: tuple[int, int] | None = None,
     dtypes: tuple[Literal["fp32", "bf16"], ...] = ("fp32",),
     training_batch_size: int = 0,
     scaling: tuple[int, ...] = (),
@@ -49,7 +49,7 @@ def bench(
     Args:
         name: A model of the zoo; see 'metaformer models'.
         batch_sizes: Images at a time.
-        image_size: Side in pixels; the model's own if not given.
+        image_size: Side of square images in pixels; the model's own if not given.
         dtypes: What they compute in.
         training_batch_size: Images of a training step; 0 leaves training out.
         scaling: Sides in pixels for the cost exponent, as in 128 256 512 1024; none leaves it out.
@@ -58,9 +58,10 @@ def bench(
         minutes: No further round of a contest begins after so many minutes; 3 are always made.
         out: Folder of run.json.
     """
+    side_px = _side_of(image_size)
     settings: dict[str, Any] = {
         "batch_sizes": list(batch_sizes),
-        "image_size": image_size,
+        "image_size": side_px,
         "dtypes": list(dtypes),
         "training_batch_size": training_batch_size,
         "scaling": list(scaling),
@@ -72,12 +73,12 @@ def bench(
     started, clock = datetime.now(UTC), time.perf_counter()
     console = Console(soft_wrap=True, highlight=False)
     with torch.device("meta"):
-        model = create_model(name, image_size=image_size)
+        model = create_model(name, image_size=side_px)
     macs, peak = profile(model, model.config.image_size).macs, measured_peak()
     console.print(f"{name}, {macs / 1e9:.2f} GMACs, {torch.get_num_threads()} threads", markup=False)
     if peak is not None:
         console.print(f"multiply-add peak {peak:.0f} GFLOP/s in fp32: {2 * macs / peak / 1e6:.2f} ms an image")
-    common: Any = {"image_size": image_size, "rounds": rounds, "budget_s": 60 * minutes}
+    common: Any = {"image_size": side_px, "rounds": rounds, "budget_s": 60 * minutes}
     contests, steps, growth = [], [], None
     for dtype, batch_size in itertools.product(dtypes, batch_sizes):
         with watching(f"batch of {batch_size}, {dtype}") as watch:
@@ -112,6 +113,12 @@ def bench(
     console.print(f"\nwrote {path}", markup=False)
     console.print(f"page: {write_bench_page(out).resolve()}", markup=False)
     return 0
+
+
+def _side_of(image_size: tuple[int, int] | None) -> int | None:
+    if image_size is None or image_size[0] == image_size[1]:
+        return image_size[0] if image_size else None
+    raise ConfigError(f"--image-size must be that of a square here; got {image_size[0]} {image_size[1]}.")
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ def evaluate(
     weights: str = "",
     split: str = "",
     class_map: Path | None = None,
-    image_size: tuple[int, int] | int | None = None,
+    image_size: tuple[int, int] | None = None,
     crop_fraction: float | None = None,
     batch_size: int = 64,
     precision: str = "32-true",

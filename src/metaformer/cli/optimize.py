@@ -25,7 +25,7 @@ def optimize(
     /,
     weights: str | None = None,
     batch_size: int = 8,
-    image_size: tuple[int, int] | int | None = None,
+    image_size: tuple[int, int] | None = None,
     dtype: Literal["fp32", "bf16"] = "fp32",
     out: Path | None = None,
     again: bool = False,

@@ -16,6 +16,32 @@ class UsageError(Exception):
     """The command line is wrong."""
 
 
+_REGISTRY = tyro.constructors.ConstructorRegistry()
+
+
+@_REGISTRY.primitive_rule
+def _side_or_sides(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec[tuple[int, ...]] | None:
+    """An image size is one side of a square, or height and width, wherever one is asked for."""
+    if info.type != tuple[int, int]:
+        return None
+
+    def read(words: list[str]) -> tuple[int, ...]:
+        sides = tuple(int(word) for word in words)
+        if len(sides) not in (1, 2):
+            raise ValueError(f"one side, or height and width; got {len(sides)} numbers")
+        return sides * 2 if len(sides) == 1 else sides
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="INT [INT]",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, tuple) and len(value) == 2,
+        str_from_instance=lambda sides: [str(side) for side in sides],
+    )
+
+
 def parse_and_call(command: Callable[..., int], words: list[str], *, prog: str) -> int:
     """Calls a command with the options of a command line; returns its exit code.
 
@@ -24,7 +50,7 @@ def parse_and_call(command: Callable[..., int], words: list[str], *, prog: str) 
     """
     box = io.StringIO()
     try:
-        with contextlib.redirect_stderr(box):
+        with contextlib.redirect_stderr(box), _REGISTRY:
             call = tyro.cli(_deferred(command), args=words, prog=prog)
     except SystemExit as stop:
         if not stop.code:

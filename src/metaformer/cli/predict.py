@@ -34,7 +34,7 @@ def predict(
     top_k: int = 5,
     format: str = "table",
     class_names: Path | None = None,
-    image_size: tuple[int, int] | int | None = None,
+    image_size: tuple[int, int] | None = None,
     crop_fraction: float | None = None,
     batch_size: int = 32,
     precision: str = "32-true",

@@ -16,7 +16,7 @@ from metaformer.models.metaformer import MetaFormer
 def profile(
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")],
     /,
-    image_size: tuple[int, int] | int | None = None,
+    image_size: tuple[int, int] | None = None,
     in_chans: int | None = None,
     num_classes: int | None = None,
 ) -> int:

@@ -1,10 +1,14 @@
 """How images become a model's input."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
+from metaformer.core.checked import MOST, check_number
 from metaformer.core.errors import ConfigError
 from metaformer.core.preprocessing import ModelInput, Preprocessing
-from metaformer.data.augment.augmentation import AugmentationConfig
+from metaformer.data.augment.augmentation import LARGEST_SIDE_PX, AugmentationConfig
+
+MOST_CHANNELS = 1024  # of an image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,20 +28,16 @@ class Preparation:
     num_classes: int | None = None  # of a stream whose classes are numbers, and which does not say how many
 
     def __post_init__(self) -> None:
-        if not 0 < self.validation_fraction < 1:
-            raise ConfigError(
-                f"preparation.validation_fraction must be between 0 and 1; got {self.validation_fraction}."
-            )
+        check = partial(check_number, self, group="preparation")
+        check("validation_fraction", above=0, below=1)
         for name in ("max_train_images", "num_train_images", "num_classes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"preparation.{name} must be at least 1, or None; got {value}.")
-        if self.image_size is not None and min(self.image_size) < 1:
-            raise ConfigError(
-                f"preparation.image_size must be two numbers of at least 1 pixel, or None; got {self.image_size}."
-            )
-        if self.std is not None and not min(self.std) > 0:
-            raise ConfigError(f"preparation.std must be above 0 in every channel; got {self.std}.")
+            check(name, whole=True, least=1, optional=True)
+        check("image_size", whole=True, many=True, least=1, most=LARGEST_SIDE_PX, optional=True)
+        check("in_chans", whole=True, least=1, most=MOST_CHANNELS)
+        check("mean", many=True, least=-MOST, optional=True)
+        check("std", many=True, above=0, optional=True)
+        # The same bounds as the model's own: a crop of a hundredth has images resized to a hundred times their side.
+        check("crop_fraction", least=0.1, most=1)
         if (self.mean is None) != (self.std is None):
             raise ConfigError("preparation.mean and preparation.std go together: give both or neither.")
 
