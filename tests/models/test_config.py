@@ -118,7 +118,10 @@ def test_residuals_may_differ_from_stage_to_stage():
     ("options", "message"),
     [
         ({"dropout": 1.0}, "HeadConfig.dropout must be in [0, 1); got 1.0."),
-        ({"hidden_ratio": 0.0}, "HeadConfig.hidden_ratio must be above 0; got 0.0. None leaves the hidden layer out."),
+        (
+            {"hidden_ratio": 0.0},
+            "HeadConfig.hidden_ratio must be above 0, or None; got 0.0. None leaves the hidden layer out.",
+        ),
     ],
     ids=["dropout", "hidden_ratio"],
 )

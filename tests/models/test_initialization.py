@@ -6,6 +6,7 @@ from torch import nn
 
 from metaformer.block.token_mixers import AttentionConfig, PoolingConfig
 from metaformer.models.metaformer import MetaFormer
+from metaformer.models.zoo import ZOO
 
 
 def state_of(config, seed=0):
@@ -69,6 +70,22 @@ def test_without_a_fixed_spread_it_follows_the_fan_in(any_config):
         if (isinstance(module, nn.Linear) or pointwise) and module.weight.numel() >= 256:
             fan_in = module.weight.shape[1]
             assert module.weight.std().item() == pytest.approx(fan_in**-0.5, rel=0.2), name
+
+
+@pytest.mark.parametrize(
+    "name", ["identityformer_s12", "randformer_s12", "poolformerv2_s12", "convformer_s18", "caformer_s18"]
+)
+def test_every_convolution_of_the_second_papers_models_starts_as_its_authors_have_it(name):
+    for path, module in MetaFormer(replace(ZOO[name], depths=(1,) * 4)).named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.1), path
+            assert module.bias is None or torch.count_nonzero(module.bias) == 0, path
+
+
+def test_convolutions_of_the_first_papers_models_keep_pytorchs_first_weights():
+    stem = MetaFormer(replace(ZOO["poolformer_s12"], depths=(1,) * 4)).stages[0].patch_embed.conv
+    assert stem.weight.std().item() == pytest.approx((3 * 3 * 7 * 7) ** -0.5, rel=0.1)
+    assert torch.count_nonzero(stem.bias) == stem.bias.numel()
 
 
 def test_building_seeds_nothing_for_later(small):

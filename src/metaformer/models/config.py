@@ -103,6 +103,7 @@ class MetaFormerConfig:
     class_token: bool = False
     head: HeadConfig = HeadConfig()
     init_std: float | None = 0.02  # of the first weights; None: 1/sqrt(fan-in), which suits narrow models
+    init_convolutions: bool = False  # convolutions over several tokens start so too; else as PyTorch has them
     num_classes: int = 1000  # 0: no classifier
     in_chans: int = 3
     image_size: Grid = (224, 224)  # length; height and width; or depth, height and width: in samples, pixels or voxels

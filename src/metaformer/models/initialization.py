@@ -13,7 +13,7 @@ def draw_base() -> int:
     return int(torch.randint(2**62, (), device="cpu").item())
 
 
-def initialize(model: nn.Module, base: int, std: float | None = 0.02) -> None:
+def initialize(model: nn.Module, base: int, std: float | None = 0.02, *, all_convolutions: bool = False) -> None:
     """Draws all weights anew, each module from a stream of its own.
 
     The stream is keyed by the module's path and by `base`. So `torch.manual_seed` decides everything, and two models
@@ -24,9 +24,10 @@ def initialize(model: nn.Module, base: int, std: float | None = 0.02) -> None:
         base: Key of all streams.
         std: Of the truncated normal for linear layers and 1x1 convolutions; None takes 1/sqrt(fan-in), which suits
             narrow models.
+        all_convolutions: Whether convolutions over several tokens start like that too; else they keep PyTorch's own.
 
-    Source: arXiv:2111.11418, the authors' code: truncated normal (0.02) for linear layers and 1x1 convolutions, zero
-    bias; PyTorch's default for the patch embeddings.
+    Source: the authors' code. Truncated normal (0.02) and zero bias: in arXiv:2111.11418 for linear layers and 1x1
+    convolutions, with PyTorch's default for the patch embeddings; in arXiv:2210.13452 for every convolution.
     """
     # torch.manual_seed reaches every device; until CUDA starts it keeps a stack trace of each call, which is slow.
     on_cpu = {tensor.device.type for tensor in model.state_dict().values()} <= {"cpu", "meta"}
@@ -34,7 +35,7 @@ def initialize(model: nn.Module, base: int, std: float | None = 0.02) -> None:
     with torch.random.fork_rng():
         for path, module in model.named_modules():
             seed(key_seed(base, path))
-            if isinstance(module, nn.Linear) or _is_pointwise(module):
+            if isinstance(module, nn.Linear) or _is_drawn(module, all_convolutions):
                 nn.init.trunc_normal_(module.weight, std=std or module.weight[0].numel() ** -0.5)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -42,7 +43,7 @@ def initialize(model: nn.Module, base: int, std: float | None = 0.02) -> None:
                 reset()
 
 
-def _is_pointwise(module: nn.Module) -> TypeGuard[nn.Conv1d | nn.Conv2d | nn.Conv3d]:
+def _is_drawn(module: nn.Module, all_convolutions: bool) -> TypeGuard[nn.Conv1d | nn.Conv2d | nn.Conv3d]:
     if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return False
-    return set(module.kernel_size) == {1} and module.groups == 1
+    return all_convolutions or (set(module.kernel_size) == {1} and module.groups == 1)

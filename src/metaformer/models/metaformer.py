@@ -114,7 +114,7 @@ class MetaFormer(nn.Module):
             {"num_chs": dim, "reduction": max(reduction), "module": f"stages.{i}"}
             for i, (dim, reduction) in enumerate(zip(config.dims, config.reductions, strict=True))
         ]
-        initialize(self, base, config.init_std)
+        initialize(self, base, config.init_std, all_convolutions=config.init_convolutions)
 
     def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b ..."]:
         return self.forward_head(self.forward_features(x))

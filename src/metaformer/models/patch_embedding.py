@@ -18,8 +18,8 @@ torch.fx.wrap("require_grid")
 class PatchEmbedding(nn.Module):
     """A strided convolution, with a norm before or after it, a maximum and an activation where the family has them.
 
-    Source: arXiv:2111.11418, Table 1; norms, arXiv:2210.13452; padding as in the authors' code. The convolution keeps
-    PyTorch's own initialisation, as in the first paper's code.
+    Source: arXiv:2111.11418, Table 1; norms, arXiv:2210.13452; padding as in the authors' code. The convolution
+    starts as PyTorch has it in the first paper's models, and as every other layer in the second's.
     """
 
     def __init__(self, in_chans: int, dim: int, config: PatchEmbeddingConfig, num_axes: int = 2) -> None:

@@ -58,6 +58,7 @@ POOLFORMERV2_S12 = replace(
     channel_mlp=ChannelMLPConfig(activation="star_relu", bias=False),
     residuals=(PLAIN, PLAIN, RES_SCALE, RES_SCALE),
     head=P2_HEAD,
+    init_convolutions=True,
     preprocessing=CROP_100,
 )
 CONVFORMER_S18 = replace(
