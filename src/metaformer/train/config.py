@@ -57,7 +57,10 @@ class TrainConfig:
         check = partial(check_number, self, group="train")
         for name in ("epochs", "batch_size", "lr_batch_size", "early_stopping_epochs"):
             check(name, whole=True, least=1, optional=name in ("lr_batch_size", "early_stopping_epochs"))
-        for name in ("lr", "min_lr", "warmup_lr", "cooldown_epochs", "weight_decay"):
+        for name in ("lr", "min_lr", "warmup_lr"):
+            # Whoever asks for a rate that is far too high gets a run that diverges.
+            check(name, least=0, most=torch.finfo(torch.float32).max)
+        for name in ("cooldown_epochs", "weight_decay"):
             check(name, least=0)
         check("warmup_epochs", least=0, optional=True)
         self._check_schedule()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from metaformer.core.errors import StoppedError
+from metaformer.train.evaluation import Evaluation
 from metaformer.train.processes import gather_numbers
 
 BROKEN_IMAGES = "the images of the batch are not finite"
@@ -69,6 +70,20 @@ def require_finite_weights(model: nn.Module, *, epoch: int, step: int) -> None:
     if name := non_finite_parameter(model):
         value = next(float(v) for v in model.state_dict()[name].flatten().tolist() if not math.isfinite(v))
         raise DivergedError("the weights diverged", f"{name} is not finite", epoch=epoch, step=step, value=value)
+
+
+def require_finite_scores(found: Evaluation, split: str, *, epoch: int, step: int) -> None:
+    """Looks at what a model makes of a split, which may break where its weights do not.
+
+    Raises:
+        DivergedError: The loss is not finite, or a score is not.
+    """
+    if math.isfinite(found.loss) and not found.num_without_scores:
+        return
+    reason = (
+        f"the weights are finite, and the scores of {found.num_without_scores} of {found.num_images} images are not"
+    )
+    raise DivergedError(f"the {split} loss became {found.loss}", reason, epoch=epoch, step=step, value=found.loss)
 
 
 def non_finite_gradient(model: nn.Module) -> str:

@@ -1,6 +1,5 @@
 """A look ahead: data, one step of each phase, memory, time and disk, in seconds instead of days."""
 
-import math
 import shutil
 import time
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.source import DataSource
 from metaformer.fast.for_training import for_training
 from metaformer.train.config import AUTOCAST, Execution, Run
-from metaformer.train.divergence import DivergedError, require_finite_weights
+from metaformer.train.divergence import require_finite_scores, require_finite_weights
 from metaformer.train.evaluation import evaluate
 from metaformer.train.first_model import first_model
 from metaformer.train.loop import StepResult, train
@@ -124,7 +123,5 @@ def _look_at(model: torch.nn.Module, data: DataSource, split: str) -> float:
     num_images = data.facts.num_validation if split == "validation" else data.facts.num_test
     started = time.perf_counter()
     found = evaluate(model, islice(data.evaluation_batches(split), EVALUATED_BATCHES))
-    if not math.isfinite(found.loss):
-        reason = "what the model makes of some image is not finite"
-        raise DivergedError(f"the {split} loss became {found.loss}", reason, epoch=1, step=1, value=found.loss)
+    require_finite_scores(found, split, epoch=1, step=1)
     return (time.perf_counter() - started) * num_images / found.num_images

@@ -17,7 +17,13 @@ from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.source import DataSource
 from metaformer.train.checkpoint import Checkpoints, run_settings
 from metaformer.train.config import Execution, TrainConfig
-from metaformer.train.divergence import DivergedError, find_non_finite, non_finite_gradient, require_finite_weights
+from metaformer.train.divergence import (
+    DivergedError,
+    find_non_finite,
+    non_finite_gradient,
+    require_finite_scores,
+    require_finite_weights,
+)
 from metaformer.train.evaluation import evaluate
 from metaformer.train.first_model import compiled, set_grad_checkpointing, set_trainable, set_training_mode
 from metaformer.train.mixing import mix
@@ -264,10 +270,7 @@ def train(
         judged = model if average is None else average.module
         shares = data.evaluation_batches("validation", rank=rank, world_size=world_size)
         validation = evaluate(judged, shares, fabric=fabric)
-        if not math.isfinite(validation.loss):
-            what, value = f"the validation loss became {validation.loss}", validation.loss
-            reason = "the weights are finite, and what the model makes of some image is not"
-            raise DivergedError(what, reason, epoch=epoch + 1, step=steps_per_epoch, value=value)
+        require_finite_scores(validation, "validation", epoch=epoch + 1, step=steps_per_epoch)
         now = time.perf_counter()
         seconds += now - clock
         clock = now

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import math
 import os
 import shlex
 import statistics
@@ -30,7 +29,7 @@ from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights import CLASSES_KEY, WEIGHTS_FILE, save_weights, write_tensors
 from metaformer.train.checkpoint import Checkpoints, data_settings, digest_of
 from metaformer.train.config import AUTOCAST, Execution, Run
-from metaformer.train.divergence import DivergedError
+from metaformer.train.divergence import require_finite_scores
 from metaformer.train.evaluation import Evaluation, evaluate
 from metaformer.train.first_model import first_model
 from metaformer.train.loop import EpochResult, History, StepResult
@@ -296,9 +295,7 @@ def _test(model: nn.Module, data: DataSource, fabric: Any, *, epoch: int) -> Eva
             raise
         log.warning("the test split cannot be evaluated: %s The weights are there, without a test.", one_line(error))
         return None
-    if not math.isfinite(test.loss):
-        what, reason = f"the test loss became {test.loss}", "the weights are finite, and what they make of it is not"
-        raise DivergedError(what, reason, epoch=epoch, step=0, value=test.loss)
+    require_finite_scores(test, "test", epoch=epoch, step=0)
     return test
 
 
