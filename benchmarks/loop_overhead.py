@@ -21,7 +21,7 @@ from metaformer.core.machine import provenance
 from metaformer.data.source import DataFacts, evaluation_batches_of, train_batches_of
 from metaformer.models.config import MetaFormerConfig, PatchEmbeddingConfig
 from metaformer.models.metaformer import MetaFormer
-from metaformer.recipes.study_quick import TINY_POOLFORMER
+from metaformer.recipes.paper_scales import TINY_POOLFORMER
 from metaformer.train.config import Execution, TrainConfig
 from metaformer.train.loop import StepResult, train
 from metaformer.train.mixing import MixingConfig

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaformer.core.errors import DataError
-from metaformer.core.run_record import RunRecord, read_run_record
+from metaformer.core.records import Bench, BenchContest, read_record
 
 COMPILED, EAGER = "timm, compiled + freezing", "timm, eager"
 TIMM = (EAGER, "timm, channels last", COMPILED)
@@ -33,22 +33,23 @@ class Target:
         return f"| {self.what} | {self.asked} | {value} | {verdict} | {self.detail} |"
 
 
-def record(folder: Path) -> RunRecord | None:
+def bench(folder: Path) -> Bench | None:
     """What was measured there; None if nothing was."""
     try:
-        return read_run_record(folder)
+        return read_record(folder, Bench).measured
     except DataError:
         return None
 
 
-def best(run: RunRecord | None, place: str, peers: tuple[str, ...]) -> tuple[float, str] | None:
+def contest(one: Bench | None, batch: int, dtype: str, phase: str = "inference") -> BenchContest | None:
+    """Of images of 224 pixels."""
+    return one.contest(phase, batch_size=batch, side_px=224, dtype=dtype) if one else None
+
+
+def best(one: BenchContest | None, peers: tuple[str, ...]) -> tuple[float, str] | None:
     """How many times our time the fastest of these peers takes, and who it is."""
-    ratios = {peer: run.metrics.get(f"{place}/{peer}/ratio_to_ours") for peer in peers} if run else {}
-    measured = {peer: metric.value for peer, metric in ratios.items() if metric is not None}
-    if not measured:
-        return None
-    peer = min(measured, key=measured.__getitem__)
-    return measured[peer], peer
+    found = [one.peer(name) for name in peers] if one else []
+    return min(((peer.ratio_to_ours, peer.name) for peer in found if peer and peer.ratio_to_ours), default=None)
 
 
 def at_least(what: str, bound: float, found: tuple[float, str] | None) -> Target:
@@ -65,40 +66,38 @@ def at_most(what: str, bound: float, value: float | None, unit: str = "") -> Tar
 
 def targets(folder: Path) -> Iterator[Target]:
     """All of them, from the records in a folder."""
-    s12 = record(folder / "poolformer_s12")
+    s12, s12_bf16 = bench(folder / "poolformer_s12"), bench(folder / "poolformer_s12_bf16")
     for dtype, bound, peers in (("float32", 1.03, OTHERS), ("bfloat16", 1.05, (COMPILED, "OpenVINO"))):
         for batch in (8, 1):
-            place = f"inference/batch {batch}/224 px/{dtype}"
             # Where bfloat16 is emulated it takes minutes a peer, and is measured alone.
-            found_best = best(s12, place, peers) or best(record(folder / "poolformer_s12_bf16"), place, peers)
-            yield at_least(f"poolformer_s12, {dtype}, batch of {batch}: best peer", bound, found_best)
+            found = best(contest(s12, batch, dtype), peers) or best(contest(s12_bf16, batch, dtype), peers)
+            yield at_least(f"poolformer_s12, {dtype}, batch of {batch}: best peer", bound, found)
     for batch in (8, 1):
-        place = f"inference/batch {batch}/224 px/float32"
-        yield at_least(f"poolformer_s12, float32, batch of {batch}: timm eager", 1.75, best(s12, place, (EAGER,)))
-    share = s12.metrics.get("inference/batch 8/224 px/float32/ours, optimized/share_of_peak") if s12 else None
-    found = None if share is None else share.value
-    yield Target("poolformer_s12: share of the peak, batch of 8", ">= 72%", found, (found or 0) >= 72)
+        found = best(contest(s12, batch, "float32"), (EAGER,))
+        yield at_least(f"poolformer_s12, float32, batch of {batch}: timm eager", 1.75, found)
+    eight = contest(s12, 8, "float32")
+    ours = eight.peer("ours, optimized") if eight else None
+    share = ours.share_of_peak_percent if ours else None
+    yield Target("poolformer_s12: share of the peak, batch of 8", ">= 72%", share, (share or 0) >= 72)
     for name in MODELS:
         for batch in (8, 1):
-            place = f"inference/batch {batch}/224 px/float32"
-            found_best = best(record(folder / name), place, (*TIMM, *OTHERS))
-            yield at_least(f"{name}, float32, batch of {batch}: best peer", 1.05, found_best)
-    yield from training_targets(record(folder / "train" / "s12"))
-    growth = record(folder / "scaling")
-    exponent = growth.metrics.get("cost_exponent") if growth else None
-    yield at_most("cost exponent in tokens, 128 to 1024 px", 1.05, exponent.value if exponent else None)
+            found = best(contest(bench(folder / name), batch, "float32"), (*TIMM, *OTHERS))
+            yield at_least(f"{name}, float32, batch of {batch}: best peer", 1.05, found)
+    yield from training_targets(bench(folder / "train" / "s12"))
+    scaling = bench(folder / "scaling")
+    exponent = scaling.growth.exponent if scaling and scaling.growth else None
+    yield at_most("cost exponent in tokens, 128 to 1024 px", 1.05, exponent)
 
 
-def training_targets(run: RunRecord | None) -> Iterator[Target]:
+def training_targets(one: Bench | None) -> Iterator[Target]:
     """Time and memory of a training step."""
     timms = ("timm, eager", "timm, channels last", "timm, channels last, compiled")
     for dtype in ("bfloat16", "float32"):
-        place = f"training/batch 16/224 px/{dtype}"
-        yield at_least(f"training step, batch of 16, {dtype}: best of timm", 1.1, best(run, place, timms))
-        peaks = {who: run.metrics.get(f"{place}/{who}/peak_memory") for who in timms} if run else {}
-        theirs = [metric.value for metric in peaks.values() if metric is not None]
-        mine = run.metrics.get(f"{place}/ours, for_training/peak_memory") if run else None
-        ratio = mine.value / min(theirs) if mine and theirs else None
+        step = contest(one, 16, dtype, "training")
+        yield at_least(f"training step, batch of 16, {dtype}: best of timm", 1.1, best(step, timms))
+        peers = {peer.name: peer.peak_memory_mib for peer in step.peers} if step else {}
+        theirs, mine = [mib for name in timms if (mib := peers.get(name))], peers.get("ours, for_training")
+        ratio = mine / min(theirs) if mine and theirs else None
         yield at_most(f"peak memory of it, {dtype}: over timm's least", 0.8, ratio, "x")
 
 

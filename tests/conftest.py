@@ -15,8 +15,7 @@ import torch
 
 from metaformer.block.site import Site
 from metaformer.block.token_mixers import TOKEN_MIXERS, AttentionConfig
-from metaformer.core.machine import provenance
-from metaformer.core.run_record import Metric, RunRecord
+from metaformer.core.records import History, Recorder, Training
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.zoo import ZOO
@@ -44,27 +43,31 @@ def no_shape_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_training(tmp_path: Path) -> Callable[..., Path]:
     """Writes the record of a finished training, without training anything, and returns its folder."""
 
-    def make(folder: str, name: str = "pooling <3>", *, lr: float = 0.1, kind: str = "train") -> Path:
-        RunRecord(
-            kind=kind,
-            name=name,
-            command=f"metaformer train cifar10-small --out {folder}",
-            config={"name": name, "train": {"lr": lr, "epochs": 3}},
-            seed=0,
-            metrics={
-                "test_accuracy": Metric(value=81.25, unit="%"),
-                "validation_accuracy": Metric(value=80.5, unit="%"),
-            },
-            history={
-                "epoch": [1.0, 2.0, 3.0],
-                "seconds": [60.0, 120.0, 180.0],
-                "validation_accuracy": [40.0, 60.0, 80.5],
-                "train_loss": [2.0, 1.5, 1.0],
-                "learning_rate": [0.1, 0.05, 0.0],
-            },
-            **provenance(),
-            wall_time_s=180.0,
-        ).write(tmp_path / folder)
+    def make(folder: str, name: str = "pooling <3>", *, lr: float = 0.1) -> Path:
+        settings = {"name": name, "train": {"lr": lr, "epochs": 3}}
+        command = f"metaformer train cifar10-small --out {folder}"
+        recorder = Recorder(Training, name=name, config=settings, command=command, seed=0)
+        recorder.result = Training(
+            test_accuracy_percent=81.25,
+            test_loss=0.5,
+            validation_accuracy_percent=80.5,
+            train_loss=1.0,
+            images_per_second=100.0,
+            train_time_s=180.0,
+            peak_memory_mib=512.0,
+            best_epoch=3,
+            kept_epoch=3,
+            history=History(
+                epoch=(1, 2, 3),
+                seconds=(60.0, 120.0, 180.0),
+                validation_accuracy_percent=(40.0, 60.0, 80.5),
+                validation_loss=(2.1, 1.6, 1.1),
+                train_loss=(2.0, 1.5, 1.0),
+                learning_rate=(0.1, 0.05, 0.0),
+                images_per_second=(100.0, 100.0, 100.0),
+            ),
+        )
+        recorder.finish().write(tmp_path / folder)
         return tmp_path / folder
 
     return make

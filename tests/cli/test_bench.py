@@ -6,7 +6,7 @@ import pytest
 
 from metaformer.cli.bench import bench
 from metaformer.core.errors import ConfigError
-from metaformer.core.run_record import read_run_record
+from metaformer.core.records import read_record
 from metaformer.fast import candidates, trial
 from metaformer.fast.bench import training
 from metaformer.fast.candidates import NotHereError
@@ -44,12 +44,14 @@ def test_it_prints_and_records(capsys, tmp_path):
     assert re.search(r"^best opponent: timm, eager, [\d.]+ times our time", text, re.M)
     assert re.search(r"^ours, for_training .* 123 *$", text, re.M)
     assert re.search(r"^cost exponent in tokens, 64 to 96 px: -?[\d.]+", text, re.M)
-    record = read_run_record(out)
+    record = read_record(out)
     assert record.config["batch_sizes"] == [1, 2]
     assert record.command.startswith("metaformer bench poolformer_s12 --batch-sizes 1 2 --image-size 64 --dtypes fp32")
-    assert "inference/batch 2/64 px/float32/timm, eager/time" in record.metrics
-    assert 0 < record.metrics["inference/batch 2/64 px/float32/timm, eager/share_of_peak"].value < 120
-    assert "training/batch 1/64 px/float32/ours, for_training/peak_memory" in record.metrics
+    timm = record.measured.contest("inference", batch_size=2, side_px=64, dtype="float32").peer("timm, eager")
+    assert timm.time_ms > 0
+    assert 0 < timm.share_of_peak_percent < 120
+    step = record.measured.contest("training", batch_size=1, side_px=64, dtype="float32")
+    assert step.peer("ours, for_training").peak_memory_mib > 0
 
 
 def test_requests_that_cannot_work():

@@ -9,7 +9,7 @@ import pytest
 from metaformer.cli.parsing import parse_and_call
 from metaformer.cli.report import report
 from metaformer.core.errors import ConfigError, DataError
-from metaformer.core.run_record import read_run_record
+from metaformer.core.records import read_record
 from metaformer.report.pages.card_page import against, cost_rows, load_card, quote, write_card
 from metaformer.study.scaling_record import ScalingConfig
 
@@ -71,8 +71,8 @@ def test_from_an_empty_file_to_a_card(own_file, capsys):
     assert run("shifting.py:ShiftConfig(step=2)", *QUICK, "--out", out) == 0
     printed = capsys.readouterr().out
     assert "pass  gradients reach the input and every parameter" in printed
-    record = read_run_record(out)
-    assert (record.kind, record.name, record.metrics["promises_kept"].value) == ("card", "shift", 11)
+    record = read_record(out)
+    assert (record.kind, record.name, record.measured.num_kept) == ("card", "shift", 11)
     assert record.config["mixer"]["step"] == 2
     loaded = load_card(out)
     assert [row.name for row in loaded.rows] == ["shift", "pooling", "depthwise_conv", "attention"]

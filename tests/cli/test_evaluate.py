@@ -13,7 +13,7 @@ from metaformer.cli import evaluate as command
 from metaformer.cli.image_progress import _Lines, image_progress
 from metaformer.cli.main import run
 from metaformer.core.preprocessing import as_it_is
-from metaformer.core.run_record import read_run_record
+from metaformer.core.records import read_record
 from metaformer.data.formats.digits import Digits
 from metaformer.data.open_images import open_images
 from metaformer.data.preparation import Preparation
@@ -22,7 +22,7 @@ from metaformer.deploy.classifier import open_classifier
 from metaformer.deploy.evaluation import evaluate_images
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights import save_weights
-from metaformer.recipes.study_quick import TINY_POOLFORMER
+from metaformer.recipes.paper_scales import TINY_POOLFORMER
 from metaformer.train.config import Run, TrainConfig
 from metaformer.train.run import perform
 
@@ -61,12 +61,12 @@ def test_a_trained_run_gives_its_accuracy_again(tmp_path, capsys):
         Run(name="a", model=model, data="digits", train=recipe, seed=0), Digits(), tmp_path / "a", command="test"
     ):
         pass
-    expected = read_run_record(tmp_path / "a").metrics["test_accuracy"].value
+    expected = read_record(tmp_path / "a").measured.test_accuracy_percent
     assert run(["evaluate", str(tmp_path / "a"), "--data", "digits", "--out", str(tmp_path / "out")]) == 0
     output = capsys.readouterr().out
     assert float(re.search(r"top-1 +([\d.]+)%", output)[1]) == pytest.approx(expected, abs=0.01)
-    record = read_run_record(tmp_path / "out")
-    assert record.metrics["top1_accuracy"].value == pytest.approx(expected)
+    record = read_record(tmp_path / "out")
+    assert record.measured.top1_percent == pytest.approx(expected)
     assert record.config["data"] == "digits"
     assert str(tmp_path / "out" / "run.json") in output
 
@@ -95,7 +95,7 @@ def test_images_that_cannot_be_read_make_the_exit_code_1(weights, folder, tmp_pa
     assert lines[0] == f"cannot read {folder / 'grey' / 'broken0.png'}: not an image that Pillow can read"
     assert len(lines) == command.MOST_NAMED + 1
     assert lines[-1] == "12 images could not be read and are not counted. 2 more are in the record (--out)."
-    assert len(read_run_record(out).labels["unreadable"]) == 12
+    assert len(read_record(out).measured.unreadable) == 12
 
 
 def test_many_classes_show_the_worst(tmp_path, capsys):
@@ -186,9 +186,8 @@ def test_damaged_weights_are_told_and_make_the_exit_code_1(folder, tmp_path, cap
     captured = capsys.readouterr()
     assert captured.err.startswith("12 of 12 images have scores that are no numbers (NaN or infinite)")
     assert "top-1     0.00%   95% interval 0.00% to" in captured.out
-    metrics = read_run_record(tmp_path / "out").metrics
-    assert metrics["num_without_scores"].value == 12
-    assert "loss" not in metrics
+    measured = read_record(tmp_path / "out").measured
+    assert (measured.num_without_scores, measured.loss) == (12, None)
     assert run(["predict", words[0], str(folder), "--format", "jsonl"]) == 1
     captured = capsys.readouterr()
     assert "NaN" in captured.out
@@ -211,9 +210,9 @@ def test_an_interpolation_given_in_training_is_evaluated_with(tmp_path):
     trained = Run(name="a", model=TINY_POOLFORMER, data="", preparation=preparation, train=recipe, seed=0)
     for _ in perform(trained, data, tmp_path / "run", command="test"):
         pass
-    record = read_run_record(tmp_path / "run").metrics
+    trained_to = read_record(tmp_path / "run").measured
     classifier = open_classifier(None, tmp_path / "run")
     assert classifier.model.config.model_input == data.facts.model_input
     result = evaluate_images(classifier, open_images(str(tmp_path / "images"), "test"), batch_size=250)
-    assert result.top1 == record["test_accuracy"].value
-    assert result.loss == pytest.approx(record["test_loss"].value, rel=1e-4)
+    assert result.top1 == trained_to.test_accuracy_percent
+    assert result.loss == pytest.approx(trained_to.test_loss, rel=1e-4)

@@ -8,7 +8,7 @@ import torch
 
 from metaformer.cli.optimize import optimize
 from metaformer.core.errors import ConfigError
-from metaformer.core.run_record import read_run_record
+from metaformer.core.records import read_record
 from metaformer.fast import candidates, trial
 from metaformer.fast.candidates import NotHereError
 
@@ -42,15 +42,16 @@ def test_it_prints_the_table_and_the_choice(capsys, tmp_path):
     assert re.search(r"^[* ] folded +[\d.]+ ", text, re.M)
     (chosen,) = re.findall(r"^chosen: (.*)$", text, re.M)
     assert re.search(rf"^\* {re.escape(chosen)} ", text, re.M)
-    record = read_run_record(tmp_path / "record")
-    assert record.labels["chosen"] == chosen
-    assert record.metrics["original/speedup"].value == 1
-    assert "left out by the test" in record.labels["dropped"]["folded, compiled"]
+    record = read_record(tmp_path / "record")
+    assert record.measured.chosen == chosen
+    ways = {way.name: way for way in record.measured.ways}
+    assert ways["original"].speedup == 1
+    assert "left out by the test" in ways["folded, compiled"].dropped
     expected = "metaformer optimize poolformer_s12 --batch-size 1 --image-size 64 64 --dtype fp32 --again"
     assert record.command == expected
     again = run(capsys, tmp_path)
     assert f"chosen: {chosen} (from an earlier trial; --again repeats it)" in again
-    assert read_run_record(tmp_path / "record").labels["from_an_earlier_trial"]
+    assert read_record(tmp_path / "record").measured.is_cached
 
 
 def test_bf16(capsys, tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image
 from metaformer.cli.main import run
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights import save_weights
-from metaformer.recipes.study_quick import TINY_POOLFORMER
+from metaformer.recipes.paper_scales import TINY_POOLFORMER
 
 CONFIG = replace(TINY_POOLFORMER, num_classes=3, in_chans=3, image_size=(16, 16))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from metaformer.core.run_record import RUN_FILE, read_run_record
+from metaformer.core.records import RUN_FILE, read_record
 
 COMMAND = Path(sys.executable).with_name("metaformer")
 QUICK = ["study", "quick", "--train.epochs", "2", "--train.warmup-epochs", "0.2", "--train.batch-size", "128"]
@@ -68,8 +68,8 @@ def test_a_study_that_was_killed_completes_and_writes_its_page(tmp_path, session
     after = records(out)
     assert set(after) == {f"{name}/seed{seed}" for name in ("pooling", "identity") for seed in (0, 1)}
     assert after.items() >= before.items()
-    assert all(read_run_record(out / place).error is None for place in after)
-    assert read_run_record(out).command == f"metaformer {' '.join(words)}"
+    assert all(read_record(out / place).error is None for place in after)
+    assert read_record(out).command == f"metaformer {' '.join(words)}"
     page = (out / "report.html").read_text()
     assert "Pooling 3x3" in page
     assert f"page: {out / 'report.html'}" in done.stdout

@@ -78,16 +78,10 @@ def test_any_number_of_trainings_on_one_page(make_training, tmp_path, capsys):
     folders = [make_training(name, name) for name in "abc"]
     assert run(*folders, "--export", tmp_path / "out") == 0
     assert (folders[0] / "report-with-b-c.html").is_file()
-    assert (tmp_path / "out" / "validation-accuracy.svg").is_file()
+    assert (tmp_path / "out" / "validation-accuracy-percent.svg").is_file()
     assert "6 files in" in capsys.readouterr().out
 
 
 def test_three_studies_are_refused(folder):
     with pytest.raises(ConfigError, match=r"^studies are compared two at a time; got 3 folders\.$"):
         run(folder, folder, folder)
-
-
-@pytest.mark.parametrize("kind", ["bench", "card"])
-def test_what_has_no_export_says_so(make_training, tmp_path, kind):
-    with pytest.raises(ConfigError, match=rf"^--export is for studies and trainings; .* holds a {kind}\.$"):
-        run(make_training("a", kind=kind), "--export", tmp_path / "out")

@@ -8,7 +8,7 @@ import pytest
 
 from metaformer.cli.parsing import UsageError, parse_and_call
 from metaformer.core.errors import ConfigError
-from metaformer.core.run_record import read_run_record
+from metaformer.core.records import Failure, read_record
 from metaformer.study.config import choose_variants
 from metaformer.study.event import StudyEvent
 from metaformer.study.folder import plan
@@ -27,7 +27,7 @@ def run(*words):
 @pytest.fixture
 def asked(monkeypatch):
     """What the library would have been asked; every run ends as `kind` says."""
-    calls = {"kind": "finished", "reason": "why", "order": [], "outs": []}
+    calls = {"kind": "finished", "failure": None, "order": [], "outs": []}
 
     def run_study(study, **options):
         calls["order"].append("runs")
@@ -39,7 +39,7 @@ def asked(monkeypatch):
         for one in plan(study):
             if one.name in chosen:
                 yield StudyEvent(kind="started", run=one)
-                yield StudyEvent(kind=calls["kind"], run=one, reason=calls["reason"])
+                yield StudyEvent(kind=calls["kind"], run=one, failure=calls["failure"])
 
     def tune_study(study, tune, **options):
         calls["order"].append("tuning")
@@ -117,7 +117,7 @@ def test_how_runs_are_carried_out_reaches_them_and_not_their_settings(asked, mon
 def test_a_part_alone_leaves_a_record_that_a_report_can_read(asked, tmp_path):
     assert run("--parts", "scaling", "--out", str(tmp_path / "x")) == 0
     assert asked["order"] == ["scaling", "report"]
-    assert read_run_record(tmp_path / "x").kind == "study"
+    assert read_record(tmp_path / "x").kind == "study"
 
 
 def test_failed_runs_give_exit_code_1(asked, tmp_path):
@@ -150,7 +150,7 @@ def test_an_unknown_measure_is_refused_by_the_parser(asked):
 
 
 def test_controls_that_diverge_give_exit_code_0(asked, tmp_path):
-    asked.update(kind="failed", reason="DivergedError: the loss became nan")
+    asked.update(kind="failed", failure=Failure(kind="diverged", message="the loss became nan"))
     words = ["--seeds", "1", "--parts", "runs", "--out", str(tmp_path / "x")]
     assert run("--variants", "no_norm,no_residual", *words) == 0
     assert run("--variants", "no_norm,pooling", *words) == 1
@@ -171,7 +171,7 @@ def real(monkeypatch):
 
 
 def variants_of(folder):
-    return {row["name"]: row for row in read_run_record(folder).labels["variants"]}
+    return {row.name: row for row in read_record(folder).measured.variants}
 
 
 def test_a_later_command_for_a_part_leaves_speed_and_rates_of_the_others(real, tmp_path):
@@ -185,4 +185,4 @@ def test_a_later_command_for_a_part_leaves_speed_and_rates_of_the_others(real, t
     assert {path.parent.name for path in out.glob("tuned/identity/*/run.json")} == {"seed0", "seed1"}
     for folder in (out, out / "tuned"):
         assert list(variants_of(folder)) == ["pooling", "identity"]
-    assert read_run_record(out / "tuned" / "pooling" / "seed0").config["train"]["lr"] == 0.008
+    assert read_record(out / "tuned" / "pooling" / "seed0").config["train"]["lr"] == 0.008

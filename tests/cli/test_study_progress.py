@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from metaformer.cli.study_progress import Progress, clock, watch
+from metaformer.core.records import Failure
 from metaformer.recipes.study_quick import study_quick
 from metaformer.study.event import StudyEvent
 from metaformer.study.folder import plan
@@ -71,7 +72,7 @@ def test_a_run_that_goes_on_counts_from_where_it_was():
 
 
 def test_a_run_that_fails_at_once_tells_nothing_about_the_speed():
-    progress = taken(2, 20, event("started"), event("failed", reason="x"), event("started", IDENTITY))
+    progress = taken(2, 20, event("started"), event("failed", failure=failure("x")), event("started", IDENTITY))
     assert progress.num_finished == 1
     assert progress.eta() == "ETA -"
     progress.take(epoch(1, IDENTITY))
@@ -85,13 +86,17 @@ def test_finished_and_failed_runs_are_done():
     for one in events[2:]:
         progress.take(one)
     assert progress.num_finished == 1
-    progress.take(event("failed", IDENTITY, reason="why"))
+    progress.take(event("failed", IDENTITY, failure=failure("why")))
     assert progress.num_finished == 2
     assert progress.eta() == "ETA 0:00"
 
 
 def stream(*events):
     yield from events
+
+
+def failure(message, kind="error"):
+    return Failure(kind=kind, message=message)
 
 
 def plain_lines(capsys, *events, num_runs=2):
@@ -115,23 +120,23 @@ def test_where_nobody_looks_there_is_a_line_for_each_run_that_ends(capsys):
 
 
 def test_a_failed_run_is_counted_and_says_why(capsys):
-    failed, lines = plain_lines(capsys, event("started"), event("failed", reason="ConfigError: [odd] size"))
+    failed, lines = plain_lines(capsys, event("started"), event("failed", failure=failure("[odd] size")))
     assert failed == 1
-    assert lines == ["[1/2] pooling, seed 0: failed: ConfigError: [odd] size"]
+    assert lines == ["[1/2] pooling, seed 0: failed: [odd] size"]
 
 
 def test_a_control_that_diverged_has_answered_now_and_before(capsys):
-    diverged = "DivergedError: the loss became nan in epoch 1, step 3: x"
+    diverged = failure("the loss became nan in epoch 1, step 3: x", kind="diverged")
     events = [
         event("started"),
-        event("failed", reason=diverged),
-        event("skipped", IDENTITY, epoch=10, reason=diverged),
+        event("failed", failure=diverged),
+        event("skipped", IDENTITY, epoch=10, failure=diverged),
         event("started", replace(POOLING, seed=1)),
-        event("failed", replace(POOLING, seed=1), reason="OSError: no"),
+        event("failed", replace(POOLING, seed=1), failure=failure("no")),
     ]
     assert watch(Console(file=io.StringIO()), stream(*events), num_runs=3, may_diverge=("pooling",)) == 2
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == f"[2/3] identity, seed 0: failed before: {diverged}"
+    assert lines[1] == f"[2/3] identity, seed 0: failed before: {diverged.message}"
     assert watch(Console(file=io.StringIO()), stream(*events), num_runs=3, may_diverge=("pooling", "identity")) == 1
     assert watch(Console(file=io.StringIO()), stream(*events), num_runs=3) == 3
 
@@ -146,7 +151,7 @@ def test_on_a_terminal_there_is_a_live_table(terminal, capsys):
         event("skipped", IDENTITY, epoch=10),
         event("started"),
         epoch(3, accuracy=61.3),
-        event("failed", reason="DivergedError: [bold]loss[/bold] became nan"),
+        event("failed", failure=failure("[bold]loss[/bold] became nan")),
     ]
     assert watch(terminal, stream(*events), num_runs=2) == 1
     text = terminal.file.getvalue()

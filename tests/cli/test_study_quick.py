@@ -5,6 +5,7 @@ import importlib
 import pytest
 
 from metaformer.cli.main import run
+from metaformer.core.records import Failure
 from metaformer.study.event import StudyEvent
 
 # The function has the name of its module.
@@ -18,6 +19,7 @@ def asked(monkeypatch):
 
     def run_study(study, **options):
         calls.update(options, study=study)
+        failure = Failure(kind="error", message="why")
         from metaformer.study.config import choose_variants
         from metaformer.study.folder import plan
 
@@ -26,7 +28,7 @@ def asked(monkeypatch):
         for one in plan(study):
             if one.name in chosen:
                 yield StudyEvent(kind="started", run=one)
-                yield StudyEvent(kind=calls["kind"], run=one, reason="why")
+                yield StudyEvent(kind=calls["kind"], run=one, failure=failure if calls["kind"] == "failed" else None)
 
     monkeypatch.setattr(study_quick, "run_study", run_study)
     monkeypatch.setattr(study_quick, "show_report", lambda console, out: calls.update(reported=out))

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from metaformer.cli.main import run
-from metaformer.core.run_record import read_run_record
+from metaformer.core.records import read_record
 from metaformer.models.create import create_model
 from metaformer.models.weights import WEIGHTS_FILE
 
@@ -52,7 +52,7 @@ def test_a_run_ends_with_a_folder_that_the_other_commands_take(tmp_path, capsys)
     assert "epoch 2/2: loss" in text
     assert "997 training images, 300 for validation, 500 for the test" in text
     assert run(["evaluate", str(out), "--data", "digits"]) == 0
-    accuracy = read_run_record(out).metrics["test_accuracy"].value
+    accuracy = read_record(out).measured.test_accuracy_percent
     assert f"top-1   {accuracy:6.2f}%" in capsys.readouterr().out
     assert run([*QUICK, "--out", str(out)]) == 0
     assert "holds this run, finished" in capsys.readouterr().out
@@ -100,7 +100,7 @@ def test_a_dry_run_writes_nothing(photographs, tmp_path, capsys):
 def test_token_mixers_are_chosen_by_name(tmp_path):
     mixers = "pooling,depthwise_conv(kernel_size=5),identity,identity"
     assert run([*QUICK, "--train.epochs", "1", "--token-mixers", mixers, "--out", str(tmp_path)]) == 0
-    types = [mixer["type"] for mixer in read_run_record(tmp_path).config["model"]["token_mixers"]]
+    types = [mixer["type"] for mixer in read_record(tmp_path).config["model"]["token_mixers"]]
     assert types == ["pooling", "depthwise_conv", "identity", "identity"]
 
 
@@ -160,7 +160,7 @@ def test_fused_operators_train_to_the_same_losses(tmp_path):
     histories = []
     for name, extra in (("plain", []), ("fast", ["--execution.fast"])):
         assert run([*QUICK, *extra, "--out", str(tmp_path / name)]) == 0
-        histories.append(read_run_record(tmp_path / name).history["train_loss"])
+        histories.append(read_record(tmp_path / name).measured.history.train_loss)
     assert histories[0] == pytest.approx(histories[1], rel=1e-3)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from metaformer.data.formats.digits import Digits
 from metaformer.models.create import create_model
 from metaformer.models.weights import read_weights, save_weights
-from metaformer.recipes.study_quick import TINY_POOLFORMER
+from metaformer.recipes.paper_scales import TINY_POOLFORMER
 from metaformer.train.config import Run, TrainConfig
 from metaformer.train.run import perform
 

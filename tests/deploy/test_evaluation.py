@@ -2,7 +2,6 @@ import csv
 import json
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,14 @@ import torch.nn.functional as F
 import torchmetrics.functional.classification as torchmetrics
 
 from metaformer.core.errors import ConfigError, DataError
-from metaformer.core.run_record import read_run_record
+from metaformer.core.records import Evaluation, Recorder, UnreadableImage, read_record
 from metaformer.data.formats.cluttered_digits import ClutteredDigits
 from metaformer.data.formats.digits import Digits
 from metaformer.data.open_images import open_images
 from metaformer.deploy.classifier import Classifier, open_classifier
 from metaformer.deploy.confusion import Confusion
 from metaformer.deploy.evaluation import ImageEvaluation, evaluate_images, evaluate_source
-from metaformer.deploy.evaluation_record import write_evaluation
+from metaformer.deploy.evaluation_record import settings_of, write_evaluation
 from metaformer.models.metaformer import MetaFormer
 from metaformer.train.evaluation import ClassSums
 
@@ -31,11 +30,11 @@ def classifier(named_run):
 
 
 def test_the_accuracy_of_the_run_comes_again(digits_run):
-    record = read_run_record(digits_run)
+    record = read_record(digits_run)
     result = evaluate_source(open_classifier(None, digits_run), Digits())
-    assert record.metrics["test_accuracy"].value > 50
-    assert result.top1 == pytest.approx(record.metrics["test_accuracy"].value, abs=1e-9)
-    assert result.loss == pytest.approx(record.metrics["test_loss"].value, rel=1e-4)
+    assert record.measured.test_accuracy_percent > 50
+    assert result.top1 == pytest.approx(record.measured.test_accuracy_percent, abs=1e-9)
+    assert result.loss == pytest.approx(record.measured.test_loss, rel=1e-4)
     assert result.num_images == 500
     assert (result.unreadable, result.class_note) == ((), "")
 
@@ -197,23 +196,16 @@ def test_the_record_holds_what_was_measured(classifier, scans, tmp_path):
     (folder / "one" / "broken.png").touch()
     shutil.rmtree(folder / "nine")
     result = evaluate_images(classifier, open_images(str(folder)))
-    write_evaluation(
-        result,
-        classifier,
-        tmp_path / "out",
-        settings={"data": str(folder), "precision": "32-true"},
-        command="metaformer evaluate",
-        started=datetime.now(UTC),
-        wall_time_s=1.0,
-    )
-    record = read_run_record(tmp_path / "out")
-    assert record.kind == "evaluate"
-    assert record.metrics["top1_accuracy"].value == result.top1
-    assert record.metrics["top5_accuracy"].unit == "%"
-    assert record.metrics["num_unreadable"].value == 1
-    assert record.labels["unreadable"] == [[str(folder / "one" / "broken.png"), "the file is empty"]]
+    recorder = Recorder(Evaluation, name="digits", config=settings_of(classifier), command="", seed=None)
+    write_evaluation(result, classifier, tmp_path / "out", recorder)
+    record = read_record(tmp_path / "out", Evaluation)
+    assert record.kind == "evaluation"
+    assert (record.measured.top1_percent, record.measured.top5_percent) == (result.top1, result.top5)
+    assert record.measured.num_unreadable == 1
+    broken = UnreadableImage(name=str(folder / "one" / "broken.png"), reason="the file is empty")
+    assert record.measured.unreadable == (broken,)
     # A class without images has no accuracy.
-    assert record.labels["per_class_accuracy"][9] is None
+    assert record.measured.per_class_accuracy_percent[9] is None
     assert len(record.config["weights"]["sha256"]) == 64
     json.dumps(record.config, allow_nan=False)
     rows = list(csv.reader((tmp_path / "out" / "confusion.csv").read_text().splitlines()))

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from timm.layers import DropPath
 
 from metaformer.block.token_mixers import TOKEN_MIXERS
 from metaformer.core.configs import from_dict, to_dict
@@ -11,7 +12,7 @@ from metaformer.models.config import MetaFormerConfig
 from metaformer.models.timm_model import TimmModelConfig, build_model
 from metaformer.models.zoo import ZOO
 from metaformer.recipes.study_paper import SCALES, limited, scale_of, scaling_subjects, study_paper
-from metaformer.report.claims.evidence import ALIASES
+from metaformer.report.claims.rules import COMPARATORS
 from metaformer.study.config import StudyConfig
 from metaformer.study.scaling_record import ScalingConfig
 from metaformer.train.first_model import fit_to_data
@@ -68,10 +69,10 @@ def rows(study):
 
 
 def test_every_row_is_there_with_the_papers_figure(study):
-    assert {row.name: row.paper_top1 for row in study.variants} == PAPER
-    assert all("arXiv:" in row.paper_note for row in study.variants)
-    assert len({row.title for row in study.variants}) == len(PAPER)
-    assert all(row.change for row in study.variants)
+    assert {row.name: row.about.paper_top1_percent for row in study.variants} == PAPER
+    assert all("arXiv:" in row.about.paper_note for row in study.variants)
+    assert len({row.about.title for row in study.variants}) == len(PAPER)
+    assert all(row.about.change for row in study.variants)
 
 
 def test_the_study_comes_back_from_json(study):
@@ -79,7 +80,7 @@ def test_the_study_comes_back_from_json(study):
 
 
 def test_controls_are_the_rows_that_are_meant_to_fail(study):
-    controls = [row.name for row in study.variants if row.control]
+    controls = [row.name for row in study.variants if row.about.control]
     assert controls == ["no_norm", "no_residual", "no_residual_no_scale", "no_channel_mlp"]
 
 
@@ -201,9 +202,21 @@ def test_every_mixer_is_measured_alone_and_in_a_model():
 
 
 def test_the_names_that_claims_know_are_those_of_the_rows(small_study):
-    assert set(ALIASES) <= set(rows(small_study))
+    assert {*COMPARATORS, "ppaa", "ppff"} <= set(rows(small_study))
 
 
 def test_rows_whose_figures_are_of_larger_models_say_so():
-    others = {row.name for row in study_paper().variants if not row.paper_same_size}
+    others = {row.name for row in study_paper().variants if not row.about.paper_same_size}
     assert others == {"convformer", "caformer", "resmlp", "vit"}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_architectures_that_are_compared_have_the_drop_path_of_the_base(scale):
+    study = study_paper(scale, data="digits")
+    rows = {row.name: row.model for row in study.variants}
+    rate = rows["pooling"].drop_path
+    for name in COMPARATORS:
+        with torch.device("meta"):
+            model = build_model(rows[name])
+        rates = [module.drop_prob for module in model.modules() if isinstance(module, DropPath)]
+        assert max(rates, default=0.0) == pytest.approx(rate)

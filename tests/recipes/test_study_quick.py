@@ -30,8 +30,8 @@ CHANGES = {
     "identity": {"token_mixers": [{"type": "identity"}] * 4},
     "random": {"token_mixers": [{"type": "random"}] * 4},
     "depthwise_conv": {"token_mixers": [{"type": "depthwise_conv", "kernel_size": 3, "bias": True}] * 4},
-    "attention_late": {"token_mixers": [POOL, POOL, ATTENTION, ATTENTION], "position_embedding_stages": [2]},
-    "spatial_mlp_late": {"token_mixers": [POOL, POOL] + [{"type": "spatial_mlp", "bias": False}] * 2},
+    "ppaa": {"token_mixers": [POOL, POOL, ATTENTION, ATTENTION], "position_embedding_stages": [2]},
+    "ppff": {"token_mixers": [POOL, POOL] + [{"type": "spatial_mlp", "bias": False}] * 2},
     "no_channel_mlp": {"channel_mlp": None},
     "no_residual": {"residuals": [{"skip": False, "layer_scale_init": 1e-5, "res_scale_init": None}]},
     "no_residual_scale_1": {"residuals": [{"skip": False, "layer_scale_init": 1.0, "res_scale_init": None}]},
@@ -41,8 +41,8 @@ PAPER_TOP1 = {
     "identity": 74.3,
     "random": 75.8,
     "depthwise_conv": 78.1,
-    "attention_late": 81.0,
-    "spatial_mlp_late": 77.9,
+    "ppaa": 81.0,
+    "ppff": 77.9,
     "no_channel_mlp": 5.7,
     "no_residual": 0.1,
     "no_residual_scale_1": 0.1,
@@ -59,7 +59,7 @@ def test_the_study_has_the_rows_that_it_should():
     assert len(STUDY.variants) == 9
     assert STUDY.base == "pooling"
     assert STUDY.seeds == (0, 1, 2)
-    assert [name for name, variant in VARIANTS.items() if variant.control] == list(CHANGES)[-3:]
+    assert [name for name, variant in VARIANTS.items() if variant.about.control] == list(CHANGES)[-3:]
 
 
 @pytest.mark.parametrize("name", list(CHANGES))
@@ -79,13 +79,13 @@ def test_the_base_is_a_poolformer():
 
 @pytest.mark.parametrize("name", list(PAPER_TOP1))
 def test_the_papers_figures_are_those_of_its_table_5(name):
-    assert VARIANTS[name].paper_top1 == PAPER_TOP1[name]
-    assert "arXiv:2111.11418, Table 5" in VARIANTS[name].paper_note
+    assert VARIANTS[name].about.paper_top1_percent == PAPER_TOP1[name]
+    assert "arXiv:2111.11418, Table 5" in VARIANTS[name].about.paper_note
 
 
 def test_titles_and_changes_are_said_and_differ():
     for column in ("title", "change"):
-        texts = [getattr(variant, column) for variant in STUDY.variants]
+        texts = [getattr(variant.about, column) for variant in STUDY.variants]
         assert all(texts)
         assert len(set(texts)) == len(texts)
 

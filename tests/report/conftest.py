@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
-from metaformer.core.run_record import Metric, RunRecord
+from metaformer.core.machine import Machine
+from metaformer.core.records import History, ModelCost, Record, Study, StudyData, Training, Variant
 
+MACHINE = Machine(
+    processor="Example CPU 3000", cores=2, torch_threads=2, memory_gib=16.0, system="Linux", accelerator=None
+)
 # name, title, token mixers, paper's top-1, true accuracy, params, MACs, images/s, control
 VARIANTS = (
     ("pooling", "Pooling 3x3", ["pooling"] * 4, 77.2, 81.0, 212_000, 9_400_000, 1450, False),
@@ -32,7 +36,7 @@ VARIANTS = (
 )
 
 
-def _run(row: tuple[Any, ...], seed: int, *, epochs: int, classes: int) -> RunRecord:
+def _run(row: tuple[Any, ...], seed: int, *, epochs: int, classes: int) -> Record[Training]:
     name, _, mixers, _, true, params, macs, speed, control = row
     noise = random.Random(f"{name} {seed}")
     common = random.Random(f"seed {seed}").gauss(0, 0.8)
@@ -40,18 +44,8 @@ def _run(row: tuple[Any, ...], seed: int, *, epochs: int, classes: int) -> RunRe
     rise = [1 - math.exp(-3.2 * (epoch + 1) / epochs) for epoch in range(epochs)]
     accuracy = [10 + (final - 10) * part + noise.gauss(0, 0.7) for part in rise]
     loss = [2.3 - 0.024 * (final - 10) * part + noise.gauss(0, 0.02) for part in rise]
-    metrics = {
-        "test_accuracy": Metric(value=final, unit="%"),
-        "validation_accuracy": Metric(value=accuracy[-1], unit="%"),
-        "test_loss": Metric(value=loss[-1], unit="nats"),
-        "train_loss": Metric(value=loss[-1] - 0.1, unit="nats"),
-        "params": Metric(value=float(params), unit="parameters"),
-        "frozen": Metric(value=3136.0 if name == "random" else 0.0, unit="numbers"),
-        "macs": Metric(value=float(macs), unit="MACs"),
-        "images_per_second": Metric(value=speed * noise.uniform(0.97, 1.03), unit="images/s"),
-    }
-    return RunRecord(
-        kind="train",
+    return Record(
+        kind="training",
         name=name,
         command=f"metaformer train --variant {name} --seed {seed}",
         config={
@@ -66,20 +60,30 @@ def _run(row: tuple[Any, ...], seed: int, *, epochs: int, classes: int) -> RunRe
             "seed": seed,
         },
         seed=seed,
-        metrics=metrics,
-        history={
-            "epoch": [float(epoch) for epoch in range(1, epochs + 1)],
-            "train_loss": [value - 0.1 for value in loss],
-            "validation_loss": loss,
-            "validation_accuracy": accuracy,
-            "learning_rate": [0.002 * (1 - part) for part in rise],
-            "images_per_second": [speed * noise.uniform(0.9, 1.1) for _ in range(epochs)],
-        },
-        labels={
-            "class_names": [str(digit) for digit in range(classes)],
-            "per_class_accuracy": [final + noise.gauss(0, 3) for _ in range(classes)],
-        },
-        machine={"processor": "Example CPU 3000", "cores": 2, "torch_threads": 2, "memory_gib": 16.0},
+        result=Training(
+            test_accuracy_percent=final,
+            test_loss=loss[-1],
+            validation_accuracy_percent=accuracy[-1],
+            train_loss=loss[-1] - 0.1,
+            images_per_second=speed * noise.uniform(0.97, 1.03),
+            train_time_s=40.0,
+            peak_memory_mib=512.0,
+            best_epoch=epochs,
+            kept_epoch=epochs,
+            cost=ModelCost(params=params, frozen=3136 if name == "random" else 0, macs=int(macs)),
+            history=History(
+                epoch=tuple(range(1, epochs + 1)),
+                seconds=tuple(2.0 * epoch for epoch in range(1, epochs + 1)),
+                train_loss=tuple(value - 0.1 for value in loss),
+                validation_loss=tuple(loss),
+                validation_accuracy_percent=tuple(accuracy),
+                learning_rate=tuple(0.002 * (1 - part) for part in rise),
+                images_per_second=tuple(speed * noise.uniform(0.9, 1.1) for _ in range(epochs)),
+            ),
+            class_names=tuple(str(digit) for digit in range(classes)),
+            per_class_accuracy_percent=tuple(min(100.0, final + noise.gauss(0, 3)) for _ in range(classes)),
+        ),
+        machine=MACHINE,
         versions={"python": "3.11.7", "torch": "2.9.0", "metaformer": "0.1.0"},
         commit="b3e3e1a00000",
         started=f"2026-05-09T10:{seed % 60:02d}:00+00:00",
@@ -87,39 +91,43 @@ def _run(row: tuple[Any, ...], seed: int, *, epochs: int, classes: int) -> RunRe
     )
 
 
-def _study(rows: list[tuple[Any, ...]], *, seeds: list[int], samples_png: str | None) -> RunRecord:
-    variants = [
-        {"name": row[0], "title": row[1], "change": f"{row[2][0]}, then {row[2][3]}", "paper_top1": row[3]}
-        | {"paper_note": "arXiv:2111.11418, Table 5", "comparable": not row[8], "control": row[8]}
-        for row in rows
-    ]
-    labels: dict[str, Any] = {
-        "title": "Token mixers on cluttered digits",
-        "question": "Does it matter which token mixer sits in the block?",
-        "base": "pooling",
-        "primary": "test_accuracy",
-        "data": {
-            "name": "cluttered-digits",
-            "title": "Cluttered digits",
-            "description": "Real scans of handwritten digits, placed at random on a canvas of 32 x 32 pixels among "
-            "pieces of other digits. The pieces carry no information about the class.",
-            "num_train": 1000,
-            "num_validation": 300,
-            "num_test": 497,
-            "num_classes": 10,
-            "chance_accuracy": 10.0,
-        },
-        "variants": variants,
-    }
-    return RunRecord(
+def _study(rows: list[tuple[Any, ...]], *, seeds: list[int], samples_png: str | None) -> Record[Study]:
+    return Record(
         kind="study",
         name="quick",
         command="metaformer study quick --out runs/quick",
         config={"seeds": seeds, "train": {"epochs": 15, "batch_size": 64}},
         seed=None,
-        metrics={"wall_time": Metric(value=613.0, unit="s")},
-        labels=labels | ({"samples_png": samples_png} if samples_png else {}),
-        machine={"processor": "Example CPU 3000", "cores": 2},
+        result=Study(
+            title="Token mixers on cluttered digits",
+            question="Does it matter which token mixer sits in the block?",
+            base=rows[0][0],
+            data=StudyData(
+                name="cluttered-digits",
+                title="Cluttered digits",
+                description="Real scans of handwritten digits, placed at random on a canvas of 32 x 32 pixels among "
+                "pieces of other digits. The pieces carry no information about the class.",
+                num_train=1000,
+                num_validation=300,
+                num_test=497,
+                num_classes=10,
+                chance_accuracy_percent=10.0,
+            ),
+            variants=tuple(
+                Variant(
+                    name=row[0],
+                    title=row[1],
+                    change=f"{row[2][0]}, then {row[2][3]}",
+                    paper_top1_percent=row[3],
+                    paper_note="arXiv:2111.11418, Table 5",
+                    control=row[8],
+                )
+                for row in rows
+            ),
+            seeds=tuple(seeds),
+            samples_png=samples_png,
+        ),
+        machine=MACHINE,
         versions={"python": "3.11.7"},
         commit="b3e3e1a00000",
         started="2026-05-09T10:00:00+00:00",

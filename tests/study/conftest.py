@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from metaformer.block.token_mixers import AttentionConfig, IdentityConfig, PoolingConfig
+from metaformer.core.records import Variant
 from metaformer.models.config import PatchEmbeddingConfig
-from metaformer.recipes.study_quick import TINY_POOLFORMER
-from metaformer.study.config import StudyConfig, Variant
+from metaformer.recipes.paper_scales import TINY_POOLFORMER
+from metaformer.study.config import PlannedVariant, StudyConfig
 from metaformer.train.config import TrainConfig
 
 TINY = replace(
@@ -21,7 +22,8 @@ TINY = replace(
 
 
 def variant(name, mixer):
-    return Variant(name=name, title=name, change=name, model=replace(TINY, token_mixers=(mixer,) * 2))
+    model = replace(TINY, token_mixers=(mixer,) * 2)
+    return PlannedVariant(about=Variant(name=name, title=name, change=name), model=model)
 
 
 # Heads of seven channels do not fit: the model cannot be built.

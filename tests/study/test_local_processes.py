@@ -159,7 +159,7 @@ if __name__ == "__main__":
             time.sleep(0.05)
         sys.exit(3)
     for event in events:
-        print(event.kind, event.reason, flush=True)
+        print(event.kind, event.failure, flush=True)
 """
 
 

@@ -4,11 +4,12 @@ import pytest
 
 from metaformer.block.token_mixers import AttentionConfig, DepthwiseConvConfig, SeparableConvConfig, SpatialMLPConfig
 from metaformer.core.errors import ConfigError
+from metaformer.core.records import Variant
 from metaformer.data.sources import open_data
 from metaformer.models.config import DOWNSAMPLING
 from metaformer.models.timm_model import TimmModelConfig
-from metaformer.recipes.study_quick import TINY_POOLFORMER
-from metaformer.study.config import StudyConfig, Variant
+from metaformer.recipes.paper_scales import TINY_POOLFORMER
+from metaformer.study.config import PlannedVariant, StudyConfig
 from metaformer.study.matching import NEAR, TOLERANCE, cost_of, matched
 from metaformer.train.config import TrainConfig
 
@@ -41,7 +42,7 @@ def wide_study():
     """Rows that cost more, less, and the same as the base."""
 
     def row(name, model, **facts):
-        return Variant(name=name, title=name, change=name, model=model, **facts)
+        return PlannedVariant(about=Variant(name=name, title=name, change=name), model=model, **facts)
 
     def mixer(config):
         return replace(BASE, token_mixers=(config,) * 2)
@@ -90,8 +91,8 @@ def test_rows_cost_what_the_base_costs(wide_study, after, data, measure):
             assert new is row
             continue
         assert new.model != row.model
-        assert "for equal " in new.change
-        assert error <= (0.05 if "is the nearest" in new.change else TOLERANCE)
+        assert "for equal " in new.about.change
+        assert error <= (0.05 if "is the nearest" in new.about.change else TOLERANCE)
         assert error < abs(cost(row) / target - 1)
 
 
@@ -118,7 +119,7 @@ def test_without_a_measure_only_rows_that_ask_are_changed(wide_study, after):
 
 def test_what_costs_the_same_is_not_changed_again(after, data):
     once = after["macs"]
-    kept = tuple(row for row in once.variants if "is the nearest" not in row.change)
+    kept = tuple(row for row in once.variants if "is the nearest" not in row.about.change)
     assert matched(replace(once, variants=kept), "macs", data).variants == kept
 
 

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from metaformer.core.errors import ConfigError, MissingExtraError
-from metaformer.core.run_record import read_run_record
+from metaformer.core.records import Failure, read_record
 from metaformer.study.folder import plan, run_folder
 from metaformer.study.ray_cluster import RayCluster, _Job, _next_event, _remote_run
-from metaformer.study.worker import EXECUTION
+from metaformer.study.worker import EXECUTION, failure_recorder
 
 EPOCHS = 20
 # Ray leaves sockets and processes behind that pytest's warnings would trip over: it has a process of its own.
@@ -27,7 +27,7 @@ from ray.cluster_utils import Cluster
 from metaformer.recipes.study_quick import study_quick
 from metaformer.study.ray_cluster import RayCluster
 from metaformer.study.runner import run_study
-from metaformer.study.worker import EXECUTION
+from metaformer.study.worker import EXECUTION, failure_recorder
 from metaformer.train.config import TrainConfig
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -80,8 +80,8 @@ def test_a_study_completes_though_a_node_dies_and_nothing_counts_twice(tmp_path)
         f"{name}/seed{seed}/run.json" for name, seed in runs
     ]
     for name, seed in runs:
-        record = read_run_record(out / name / f"seed{seed}")
-        assert (record.error, record.history["epoch"]) == (None, list(range(1, EPOCHS + 1)))
+        record = read_record(out / name / f"seed{seed}")
+        assert (record.failure, record.measured.history.epoch) == (None, tuple(range(1, EPOCHS + 1)))
         assert (out / name / f"seed{seed}" / "model.safetensors").stat().st_size > 0
     again = re.findall(r"^again (\w+) ", done.stdout, re.MULTILINE)
     assert again == ["skipped"] * 4
@@ -127,21 +127,22 @@ def say(job, out, news):
             raise news
         return dict(news)
 
-    return _next_event(RAY, iter([get]), job, out=out, command="")
+    return _next_event(RAY, iter([get]), job, out=out)
 
 
 @pytest.fixture
 def job(study):
-    return _Job(run=plan(study)[0], num_tries=1)
+    run = plan(study)[0]
+    return _Job(run=run, recorder=failure_recorder(run, ""), num_tries=1)
 
 
 def test_a_lost_run_is_tried_again_and_fails_the_third_time(job, tmp_path):
     event = say(job, tmp_path, LostError("node died\nmore"))
-    assert (event.kind, event.reason) == ("lost", "node died")
+    assert (event.kind, event.failure) == ("lost", Failure(kind="lost_process", message="node died"))
     assert not list(tmp_path.iterdir())
     job.num_tries = 3
     assert say(job, tmp_path, LostError("node died")).kind == "failed"
-    assert read_run_record(run_folder(tmp_path, job.run)).error == "lost 3 times; the last time: node died"
+    assert read_record(run_folder(tmp_path, job.run)).failure.message == "lost 3 times; the last time: node died"
 
 
 def test_files_that_cannot_be_written_fail_one_run_and_not_the_study(job, tmp_path):
@@ -149,14 +150,14 @@ def test_files_that_cannot_be_written_fail_one_run_and_not_the_study(job, tmp_pa
     out.write_text("x")
     event = say(job, out, {"kind": "finished", "files": {"run.json": b"{}"}})
     assert event.kind == "failed"
-    assert "cannot be written" in event.reason
-    assert say(job, out, {"kind": "failed", "reason": "why", "seconds": 1.0}).reason == "why"
+    assert "cannot be written" in event.failure.message
+    why = Failure(kind="error", message="why")
+    assert say(job, out, {"kind": "failed", "failure": why}).failure == why
     assert say(job, out, {"kind": "epoch", "epoch": 1, "saved": {"checkpoint-0001-000000.pt": b"x"}}).kind == "epoch"
 
 
 def test_a_run_goes_on_from_the_checkpoints_of_its_folder(job, tmp_path, monkeypatch):
-    # Whole numbers as floats: workers have no shape hook that would mind.
-    monkeypatch.setattr("metaformer.study.worker.measure_costs", lambda run, data: {})
+    monkeypatch.setattr("metaformer.study.worker.measure_cost", lambda run, data: None)
     execution = replace(EXECUTION, checkpoint_minutes=1e-9)
     folder = run_folder(tmp_path, job.run)
     first = _remote_run(job.run, "", execution, {})

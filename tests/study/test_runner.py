@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from metaformer.core.configs import from_dict
 from metaformer.core.errors import ConfigError, DataError
-from metaformer.core.run_record import RUN_FILE, read_run_record
+from metaformer.core.records import RUN_FILE, read_record
 from metaformer.models.create import create_model
 from metaformer.models.weights import WEIGHTS_FILE
 from metaformer.report.pages.study_page import write_page
@@ -46,29 +46,30 @@ def finished(study, tmp_path):
 
 def test_a_study_leaves_a_record_of_itself_and_of_every_run(study, finished):
     out, _ = finished
-    record = read_run_record(out)
+    record = read_record(out)
     assert (record.kind, record.name, record.command) == ("study", "tiny", "metaformer test")
     assert from_dict(StudyConfig, record.config) == study
-    assert record.metrics["wall_time"].value > 0
-    assert [row["name"] for row in record.labels["variants"]] == ["pooling", "identity"]
-    assert (record.labels["base"], record.labels["primary"]) == ("pooling", "test_accuracy")
-    data = record.labels["data"]
-    assert (data["num_train"], data["num_test"], data["chance_accuracy"]) == (997, 500, 10)
+    assert record.wall_time_s > 0
+    about = record.measured
+    assert [row.name for row in about.variants] == ["pooling", "identity"]
+    assert (about.base, about.seeds) == ("pooling", (0, 1))
+    assert (about.data.num_train, about.data.num_test, about.data.chance_accuracy_percent) == (997, 500, 10)
     assert set(times(out)) == {"pooling/seed0", "pooling/seed1", "identity/seed0", "identity/seed1"}
     for place in times(out):
-        run_record = read_run_record(out / place)
-        assert run_record.error is None
+        run_record = read_record(out / place)
+        assert run_record.failure is None
         assert f"{run_record.name}/seed{run_record.seed}" == place
-        assert {"test_accuracy", "params", "macs", "frozen"} <= run_record.metrics.keys()
-        assert len(run_record.history["train_loss"]) == 2
+        assert run_record.measured.test_accuracy_percent > 0
+        assert run_record.measured.cost.macs > 0
+        assert len(run_record.measured.history.train_loss) == 2
         assert sorted(path.name for path in (out / place).iterdir()) == [WEIGHTS_FILE, RUN_FILE]
 
 
 def test_the_recorded_costs_are_those_of_the_model(study, finished):
     out, _ = finished
     model = create_model(study.variants[0].model, weights=out / "pooling" / "seed0")
-    params = read_run_record(out / "pooling" / "seed0").metrics["params"]
-    assert params.value == sum(parameter.numel() for parameter in model.parameters())
+    params = read_record(out / "pooling" / "seed0").measured.cost.params
+    assert params == sum(parameter.numel() for parameter in model.parameters())
 
 
 def test_events_of_a_run_come_in_order_and_runs_start_as_planned(finished):
@@ -86,12 +87,12 @@ def test_events_of_a_run_come_in_order_and_runs_start_as_planned(finished):
 
 def test_a_second_call_runs_nothing_again(study, finished):
     out, _ = finished
-    before, wall_time = times(out), read_run_record(out).wall_time_s
+    before, wall_time = times(out), read_record(out).wall_time_s
     events = run(study, out)
     assert kinds(events) == [("skipped", name, seed) for seed in (0, 1) for name in ("pooling", "identity")]
     assert [event.epoch for event in events] == [2] * 4
     assert times(out) == before
-    assert read_run_record(out).wall_time_s >= wall_time
+    assert read_record(out).wall_time_s >= wall_time
 
 
 def test_a_study_grows_by_seeds_and_variants_and_keeps_what_it_has(study, tmp_path):
@@ -101,7 +102,7 @@ def test_a_study_grows_by_seeds_and_variants_and_keeps_what_it_has(study, tmp_pa
     before = times(out)
     second = run(replace(study, seeds=(0, 1)), out, variants=("identity",), num_workers=2)
     assert {event.run.name for event in second} == {"identity"}
-    config = from_dict(StudyConfig, read_run_record(out).config)
+    config = from_dict(StudyConfig, read_record(out).config)
     assert config.seeds == (0, 1)
     assert [variant.name for variant in config.variants] == ["pooling", "identity"]
     third = kinds(run(study, out, num_workers=2))
@@ -192,7 +193,7 @@ def _record_of_a_study(study, tmp_path):
     events = run_study(study, out=tmp_path / "other", command="")
     next(events)
     events.close()
-    return read_run_record(tmp_path / "other")
+    return read_record(tmp_path / "other")
 
 
 def test_a_folder_that_cannot_be_written_is_refused(study, tmp_path):
@@ -244,11 +245,11 @@ def test_a_run_that_fails_says_why_and_the_others_complete(broken_study, tmp_pat
     events = run(broken_study, out, num_workers=2)
     (failed,) = [event for event in events if event.kind == "failed"]
     assert failed.run.name == "broken"
-    assert failed.reason.startswith("ConfigError: AttentionConfig.head_dim must divide the channels")
+    assert failed.failure.kind == "settings"
+    assert failed.failure.message.startswith("AttentionConfig.head_dim must divide the channels")
     assert {event.run.name for event in events if event.kind == "finished"} == {"pooling", "identity"}
-    record = read_run_record(out / "broken" / "seed0")
-    assert record.error == failed.reason
-    assert (record.metrics, record.history, record.seed) == ({}, {}, 0)
+    record = read_record(out / "broken" / "seed0")
+    assert (record.failure, record.result, record.seed) == (failed.failure, None, 0)
     before = times(out)
     again = kinds(run(broken_study, out, num_workers=2))
     assert again == [
@@ -261,13 +262,14 @@ def test_a_run_that_fails_says_why_and_the_others_complete(broken_study, tmp_pat
 
 
 def test_a_run_that_diverges_fails_with_epoch_and_step(study, tmp_path):
-    wild = replace(study.train, optimizer="sgd", lr=1e30, warmup_epochs=0.0)
+    wild = replace(study.train, optimizer="sgd", lr=1e9, warmup_epochs=0.0)
     events = run(replace(study, train=wild, seeds=(0,)), tmp_path / "tiny", variants=("pooling",))
     assert [event.kind for event in events] == ["started", "failed"]
-    assert re.match(r"DivergedError: the loss became (nan|inf) in epoch 1, step \d+: ", events[-1].reason)
+    assert events[-1].failure.kind == "diverged"
+    assert re.match(r"the loss became (nan|inf) in epoch 1, step \d+: ", events[-1].failure.message)
     # The same settings would diverge again, so that is the result.
     again = run(replace(study, train=wild, seeds=(0,)), tmp_path / "tiny", variants=("pooling",))
-    assert [(event.kind, event.reason) for event in again] == [("skipped", events[-1].reason)]
+    assert [(event.kind, event.failure) for event in again] == [("skipped", events[-1].failure)]
 
 
 def test_a_part_without_the_base_is_a_study_that_a_report_can_read(study, tmp_path):
@@ -299,17 +301,17 @@ def test_a_killed_worker_is_a_failed_run_and_the_next_call_goes_on_from_its_chec
     (failed,) = [event for event in seen if event.kind == "failed"]
     victim = failed.run.name
     (survivor,) = {"pooling", "identity"} - {victim}
-    assert failed.reason == "the process ended without a word (exit code -9)"
-    assert read_run_record(out / victim / "seed0").error == failed.reason
+    assert failed.failure.message == "the process ended without a word (exit code -9)"
+    assert read_record(out / victim / "seed0").failure == failed.failure
     assert Checkpoints(out / victim / "seed0").paths()
     assert ("finished", survivor, 0) in kinds(seen)
 
     again = run(long, out, num_workers=2)
     assert kinds(again) == [("skipped", survivor, 0), ("started", victim, 0), ("finished", victim, 0)]
     assert again[2].epoch >= 2
-    record = read_run_record(out / victim / "seed0")
-    assert record.error is None
-    assert len(record.history["epoch"]) == 25
+    record = read_record(out / victim / "seed0")
+    assert record.failure is None
+    assert len(record.measured.history.epoch) == 25
 
 
 def test_closing_the_iterator_ends_the_workers_and_leaves_finished_work(study, tmp_path):

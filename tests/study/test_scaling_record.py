@@ -9,9 +9,9 @@ from torch import nn
 from metaformer.analysis.scaling import Subject
 from metaformer.block.token_mixers import AttentionConfig, PoolingConfig, SpatialMLPConfig
 from metaformer.core.errors import ConfigError
-from metaformer.core.run_record import read_run_record
+from metaformer.core.records import read_record
 from metaformer.data.sources import open_data
-from metaformer.recipes.study_quick import TINY_POOLFORMER
+from metaformer.recipes.paper_scales import TINY_POOLFORMER
 from metaformer.study.rounds import Share, rounds
 from metaformer.study.scaling_record import ScalingConfig, measure_scaling, mixer_subject, model_subject
 from metaformer.study.speed_record import SpeedConfig, measure_speed
@@ -33,16 +33,16 @@ def measure(out, config=QUICK, **settings):
 
 def test_a_record_holds_every_size_of_every_subject(tmp_path):
     assert measure(tmp_path) == [(1, 2), (2, 2)]
-    record = read_run_record(tmp_path / "scaling")
-    assert (record.kind, record.labels["num_threads"]) == ("scaling", 1)
-    pooling, mlp = record.labels["series"]
-    assert [point["num_tokens"] for point in pooling["points"]] == [4, 9, 16]
-    assert [point["params"] for point in mlp["points"]] == [16, 81, 256]
-    assert mlp["params_exponent"] == pytest.approx(2.0)
-    assert pooling["params_exponent"] is None
-    assert all(len(point["times_ms"]) == 2 for one in (pooling, mlp) for point in one["points"])
+    record = read_record(tmp_path / "scaling")
+    assert (record.kind, record.measured.num_threads) == ("scaling", 1)
+    pooling, mlp = record.measured.series
+    assert [point.num_tokens for point in pooling.points] == [4, 9, 16]
+    assert [point.params for point in mlp.points] == [16, 81, 256]
+    assert mlp.params_exponent == pytest.approx(2.0)
+    assert pooling.params_exponent is None
+    assert all(len(point.times_ms) == 2 for one in (pooling, mlp) for point in one.points)
     assert [path.name for path in (tmp_path / "scaling").iterdir()] == ["run.json"]
-    assert 0 < record.labels["cpu_share"] <= 1
+    assert 0 < record.measured.cpu_share <= 1
 
 
 def test_what_is_measured_is_not_measured_again_unless_settings_differ(tmp_path):
@@ -65,8 +65,8 @@ def test_a_measurement_that_was_cut_off_goes_on(tmp_path):
         row["ms"] = 123.0
     path.write_text(json.dumps(stored))
     measure(tmp_path)
-    points = read_run_record(tmp_path / "scaling").labels["series"][0]["points"]
-    assert all(point["times_ms"][0] == 123.0 and point["times_ms"][1] < 123.0 for point in points)
+    points = read_record(tmp_path / "scaling").measured.series[0].points
+    assert all(point.times_ms[0] == 123.0 and point.times_ms[1] < 123.0 for point in points)
 
 
 def test_a_round_that_is_broken_or_of_other_settings_is_measured_again(tmp_path):
@@ -127,11 +127,10 @@ def test_speed_of_every_variant_that_can_be_built(broken_study, tmp_path):
     config = SpeedConfig(num_rounds=2, seconds=0.0)
     done = list(measure_speed(broken_study, data, config, out=tmp_path, command="test"))
     assert done == [(1, 2), (2, 2)]
-    record = read_run_record(tmp_path / "speed")
+    record = read_record(tmp_path / "speed")
     assert record.kind == "speed"
-    assert [row["name"] for row in record.labels["variants"]] == ["pooling", "identity"]
-    for row in record.labels["variants"]:
-        latency = row["latency_ms"]
-        assert 0 < latency["low"] <= latency["median"] <= latency["high"]
-        assert row["memory_mib"] > 0
+    assert [row.name for row in record.measured.variants] == ["pooling", "identity"]
+    for row in record.measured.variants:
+        assert 0 < row.latency_ms.low <= row.latency_ms.median <= row.latency_ms.high
+        assert row.memory_mib > 0
     assert list(measure_speed(broken_study, data, config, out=tmp_path, command="test")) == [(2, 2)]

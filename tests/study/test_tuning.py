@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from metaformer.core.errors import ConfigError
-from metaformer.core.run_record import RUN_FILE, read_run_record
+from metaformer.core.records import RUN_FILE, read_record
 from metaformer.study.local_processes import LocalProcesses
 from metaformer.study.runner import run_study
 from metaformer.study.tuning import (
@@ -72,14 +72,15 @@ def test_tuning_picks_the_best_rate_on_validation_and_goes_on_where_it_stopped(s
     assert not (out / TUNING / RUN_FILE).exists()
     events = tune(study, out, factors=factors)
     assert sum(event.kind == "skipped" for event in events) == finished
-    record = read_run_record(out / TUNING)
-    assert (record.kind, record.seed, record.labels["split"]) == ("tuning", TUNING_SEED, "validation")
-    for row in record.labels["variants"]:
-        assert row["rates"] == [1e-05, 0.008]
-        low, high = row["validation_accuracy"]
-        assert row["lr"] == (0.008 if high > low else 1e-05)
-        assert row["at_edge"]
-    best = [row["lr"] for row in record.labels["variants"]]
+    record = read_record(out / TUNING)
+    assert (record.kind, record.seed) == ("tuning", TUNING_SEED)
+    for row in record.measured.variants:
+        low, high = row.tried
+        assert (low.lr, high.lr) == (1e-05, 0.008)
+        better = high.validation_accuracy_percent > low.validation_accuracy_percent
+        assert row.lr == (0.008 if better else 1e-05)
+        assert row.at_edge
+    best = [row.lr for row in record.measured.variants]
     assert [variant.train.lr for variant in tuned(study, out).variants] == best
     assert all(event.kind == "skipped" for event in tune(study, out, factors=factors))
 
@@ -87,25 +88,25 @@ def test_tuning_picks_the_best_rate_on_validation_and_goes_on_where_it_stopped(s
 def test_a_variant_that_cannot_be_trained_keeps_the_recipe(broken_study, tmp_path):
     out = tmp_path / "tiny"
     tune(replace(broken_study, variants=broken_study.variants[2:], base="broken"), out, factors=(1.0, 2.0))
-    (row,) = read_run_record(out / TUNING).labels["variants"]
-    assert (row["failed"], row["at_edge"], row["lr"]) == (True, False, 0.001)
-    assert row["validation_accuracy"] == [None, None]
+    (row,) = read_record(out / TUNING).measured.variants
+    assert (row.has_failed, row.at_edge, row.lr) == (True, False, 0.001)
+    assert [one.validation_accuracy_percent for one in row.tried] == [None, None]
 
 
 def test_a_part_is_tuned_again_and_the_rest_keeps_its_rates(study, tmp_path):
     out = tmp_path / "tiny"
     one = replace(study, train=replace(study.train, epochs=1, warmup_epochs=None))
     tune(one, out, factors=(1.0, 2.0))
-    before = {row["name"]: row for row in read_run_record(out / TUNING).labels["variants"]}
+    before = {row.name: row for row in read_record(out / TUNING).measured.variants}
     events = list(
         tune_study(one, TuneConfig(factors=(4.0,)), variants=("identity",), out=out, command="again", executor=TWO)
     )
     assert {event.run.name for event in events} == {"identity-lr0.004"}
-    record = read_run_record(out / TUNING)
-    pooling, identity = record.labels["variants"]
+    record = read_record(out / TUNING)
+    pooling, identity = record.measured.variants
     assert pooling == before["pooling"]
-    assert (identity["name"], identity["rates"], identity["lr"]) == ("identity", [0.004], 0.004)
-    assert [row.train.lr if row.train else 0.001 for row in tuned(one, out).variants] == [pooling["lr"], 0.004]
+    assert (identity.name, [one.lr for one in identity.tried], identity.lr) == ("identity", [0.004], 0.004)
+    assert [row.train.lr if row.train else 0.001 for row in tuned(one, out).variants] == [pooling.lr, 0.004]
 
 
 def test_rates_of_another_recipe_are_not_kept(study, tmp_path):
@@ -125,7 +126,7 @@ def test_of_equal_accuracies_the_lower_loss_wins(study, tmp_path, monkeypatch):
     by_lr = {run.train.lr: outcomes[factor] for factor, run in by_factor.items()}
     monkeypatch.setattr("metaformer.study.tuning._outcome", lambda run, folder: by_lr[run.train.lr])
     choice = _choice(study.variants[0], study, by_factor=by_factor, folder=tmp_path)
-    assert (choice["lr"], choice["at_edge"]) == (0.001, False)
+    assert (choice.lr, choice.at_edge) == (0.001, False)
 
 
 def test_a_run_of_other_settings_is_not_taken_over(study, tmp_path):
@@ -144,5 +145,5 @@ def test_runs_at_the_recipes_rate_are_shared_and_not_repeated(study, tmp_path):
     events = list(run_study(tuned(one, out), out=out / TUNED, command="", executor=TWO, adopt_from=out))
     assert [event.kind for event in events] == ["skipped"]
     place = "pooling/seed0"
-    assert read_run_record(out / TUNED).kind == "study"
+    assert read_record(out / TUNED).kind == "study"
     assert (out / TUNED / place / RUN_FILE).read_bytes() == (out / place / RUN_FILE).read_bytes()

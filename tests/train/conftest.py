@@ -10,7 +10,7 @@ from metaformer.block.token_mixers import PoolingConfig
 from metaformer.core.preprocessing import as_it_is
 from metaformer.core.seeding import generator
 from metaformer.data.source import DataFacts, evaluation_batches_of, train_batches_of
-from metaformer.recipes.study_quick import TINY_POOLFORMER
+from metaformer.recipes.paper_scales import TINY_POOLFORMER
 from metaformer.train.config import TrainConfig
 
 NUM_TRAIN, NUM_CLASSES, SIDE_PX = 40, 3, 8

@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from metaformer.core.run_record import read_run_record
+from metaformer.core.configs import to_dict
+from metaformer.core.records import read_record
 
 SCRIPT = Path(__file__).parent / "training_process.py"
 SETUPS = {
@@ -60,10 +61,11 @@ def expect_same(expected, actual):
     weights = [load_file(folder / "model.safetensors") for folder in (expected, actual)]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
-    records = [read_run_record(folder) for folder in (expected, actual)]
-    for name in records[0].history.keys() - {"images_per_second", "seconds"}:
-        assert records[0].history[name] == records[1].history[name], name
-    assert records[0].metrics["test_loss"] == records[1].metrics["test_loss"]
+    records = [read_record(folder) for folder in (expected, actual)]
+    histories = [to_dict(record.measured.history) for record in records]
+    for name in histories[0].keys() - {"images_per_second", "seconds"}:
+        assert histories[0][name] == histories[1][name], name
+    assert records[0].measured.test_loss == records[1].measured.test_loss
     # Every step and epoch is in the log once.
     places = [
         [line.split(",")[:2] for line in (folder / "log.csv").read_text().splitlines()] for folder in (expected, actual)

@@ -9,7 +9,7 @@ from metaformer.block.token_mixers import IdentityConfig
 from metaformer.core.errors import ConfigError
 from metaformer.data.sources import open_data
 from metaformer.models.metaformer import MetaFormer
-from metaformer.recipes.study_quick import TINY_POOLFORMER
+from metaformer.recipes.paper_scales import TINY_POOLFORMER
 from metaformer.train.config import TrainConfig
 from metaformer.train.divergence import DivergedError
 from metaformer.train.evaluation import evaluate

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from metaformer.core.run_record import read_run_record
+from metaformer.core.records import read_record
 
 SCRIPT = Path(__file__).parent / "training_process.py"
 MIXING = {"mixup": 0.8, "cutmix": 1.0}
@@ -62,11 +62,12 @@ def expect_equal_runs(one, several, optimizer="momentum"):
         torch.testing.assert_close(
             actual[name], value, rtol=1e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}"
         )
-    expected, actual = (read_run_record(folder) for folder in (one, several))
-    for name in ("train_loss", "validation_loss", "validation_accuracy", "learning_rate"):
-        assert actual.history[name] == pytest.approx(expected.history[name], rel=1e-4)
-    for name in ("test_loss", "test_accuracy"):
-        assert actual.metrics[name].value == pytest.approx(expected.metrics[name].value, rel=1e-4)
+    expected, actual = (read_record(folder) for folder in (one, several))
+    for name in ("train_loss", "validation_loss", "validation_accuracy_percent", "learning_rate"):
+        known = getattr(expected.measured.history, name)
+        assert getattr(actual.measured.history, name) == pytest.approx(known, rel=1e-4)
+    for name in ("test_loss", "test_accuracy_percent"):
+        assert getattr(actual.measured, name) == pytest.approx(getattr(expected.measured, name), rel=1e-4)
 
 
 def test_two_processes_equal_one(tmp_path):
@@ -79,7 +80,7 @@ def test_two_processes_equal_one(tmp_path):
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     assert losses(two, rank=1) == losses(two, rank=0)
     expect_equal_runs(tmp_path / "1", tmp_path / "2")
-    assert read_run_record(tmp_path / "2").labels["num_processes"] == 2
+    assert read_record(tmp_path / "2").measured.num_processes == 2
     # Rank 0 alone writes; nobody warns.
     names = [sorted(path.name for path in (tmp_path / folder).iterdir()) for folder in "12"]
     assert names[0] == names[1]

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from metaformer.core.configs import from_dict
 from metaformer.core.errors import ConfigError, DataError
-from metaformer.core.run_record import RUN_FILE, Metric, read_run_record
+from metaformer.core.records import RUN_FILE, History, ModelCost, read_record
 from metaformer.models.create import create_model
 from metaformer.models.weights import WEIGHTS_FILE, read_weights
 from metaformer.train import loop
@@ -30,39 +30,33 @@ def run(tiny, short):
 
 @pytest.fixture
 def done(run, stripes, tmp_path):
-    costs = {"params": Metric(value=123.0, unit="parameters")}
-    results = perform(run, stripes, tmp_path, command="metaformer test", costs=costs)
+    cost = ModelCost(params=123, frozen=0, macs=9)
+    results = perform(run, stripes, tmp_path, command="metaformer test", cost=cost)
     results = [result for result in results if isinstance(result, EpochResult)]
     return tmp_path, results
 
 
 def test_it_leaves_a_record_and_weights_and_no_checkpoint(done):
     folder, results = done
-    best = {BEST_WEIGHTS_FILE} if read_run_record(folder).labels["best_epoch"] < 2 else set()
+    best = {BEST_WEIGHTS_FILE} if read_record(folder).measured.best_epoch < 2 else set()
     assert {path.name for path in folder.iterdir()} == {LOG_FILE, WEIGHTS_FILE, RUN_FILE} | best
     assert [result.epoch for result in results] == [1, 2]
 
 
 def test_the_record_says_what_was_asked_and_what_came_out(done, run):
     folder, results = done
-    record = read_run_record(folder)
-    assert (record.kind, record.name, record.seed, record.command) == ("train", "pooling", 2, "metaformer test")
+    record = read_record(folder)
+    assert (record.kind, record.name, record.seed, record.command) == ("training", "pooling", 2, "metaformer test")
     assert from_dict(Run, record.config) == run
-    assert record.history == results[-1].history
-    assert record.error is None
-    assert {name: metric.unit for name, metric in record.metrics.items()} == {
-        "test_accuracy": "%",
-        "test_loss": "nats",
-        "validation_accuracy": "%",
-        "train_loss": "nats",
-        "images_per_second": "images/s",
-        "train_time": "s",
-        "peak_memory": "MiB",
-        "params": "parameters",
-    }
-    assert record.metrics["validation_accuracy"].value == record.history["validation_accuracy"][-1]
-    assert record.labels["class_names"] == ["top", "middle", "bottom"]
-    assert len(record.labels["per_class_accuracy"]) == 3
+    trained = record.measured
+    assert trained.history == History.of(results[-1].history)
+    assert record.failure is None
+    assert trained.cost == ModelCost(params=123, frozen=0, macs=9)
+    assert trained.validation_accuracy_percent == trained.history.validation_accuracy_percent[-1]
+    assert trained.train_time_s == trained.history.seconds[-1]
+    assert trained.peak_memory_mib > 0
+    assert trained.class_names == ("top", "middle", "bottom")
+    assert len(trained.per_class_accuracy_percent) == 3
     assert torch.__version__.startswith(record.versions["torch"])
     assert record.wall_time_s > 0
 
@@ -70,20 +64,20 @@ def test_the_record_says_what_was_asked_and_what_came_out(done, run):
 def test_the_record_comes_back_as_it_was_written(done):
     folder, _ = done
     text = (folder / RUN_FILE).read_text()
-    record = read_run_record(folder)
+    record = read_record(folder)
     record.write(folder / "copy")
     assert (folder / "copy" / RUN_FILE).read_text() == text
-    assert json.loads(text)["schema"] == 1
+    assert json.loads(text)["schema"] == 2
 
 
 def test_the_saved_weights_give_the_recorded_test_accuracy(done, run, stripes):
     folder, _ = done
     model = create_model(run.model, weights=folder)
     result = evaluate(model, stripes.evaluation_batches("test"))
-    record = read_run_record(folder)
-    assert result.accuracy == record.metrics["test_accuracy"].value
-    assert result.loss == pytest.approx(record.metrics["test_loss"].value, rel=1e-6)
-    assert list(result.per_class_accuracy) == record.labels["per_class_accuracy"]
+    record = read_record(folder)
+    assert result.accuracy == record.measured.test_accuracy_percent
+    assert result.loss == pytest.approx(record.measured.test_loss, rel=1e-6)
+    assert result.per_class_accuracy == record.measured.per_class_accuracy_percent
     assert read_weights(folder).class_names == ("top", "middle", "bottom")
 
 
@@ -99,7 +93,7 @@ def test_the_model_is_fitted_to_the_data(run, stripes):
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers(done, run, stripes, tmp_path):
-    expected = read_run_record(tmp_path)
+    expected = read_record(tmp_path)
     results = perform(run, stripes, tmp_path / "again", command="metaformer test")
     next(result for result in results if isinstance(result, EpochResult))
     results.close()
@@ -107,9 +101,9 @@ def test_an_interrupted_run_ends_with_the_same_numbers(done, run, stripes, tmp_p
     assert not (tmp_path / "again" / RUN_FILE).exists()
     torch.manual_seed(5)
     list(perform(run, stripes, tmp_path / "again", command="metaformer test"))
-    record = read_run_record(tmp_path / "again")
-    for name in ("test_accuracy", "test_loss", "validation_accuracy", "train_loss"):
-        assert record.metrics[name] == expected.metrics[name]
+    record = read_record(tmp_path / "again")
+    for name in ("test_accuracy_percent", "test_loss", "validation_accuracy_percent", "train_loss"):
+        assert getattr(record.measured, name) == getattr(expected.measured, name)
     # Tensor by tensor: safetensors writes its metadata in any order.
     weights, again = load_file(tmp_path / WEIGHTS_FILE), load_file(tmp_path / "again" / WEIGHTS_FILE)
     assert weights.keys() == again.keys()
@@ -120,12 +114,12 @@ def test_seeds_differ_and_a_seed_repeats(run, stripes, tmp_path):
     losses = []
     for folder, seed in (("a", 0), ("b", 1), ("c", 0)):
         list(perform(replace(run, seed=seed), stripes, tmp_path / folder, command=""))
-        losses.append(read_run_record(tmp_path / folder).metrics["test_loss"].value)
+        losses.append(read_record(tmp_path / folder).measured.test_loss)
     assert losses[0] == losses[2] != losses[1]
 
 
 def test_a_run_that_diverges_leaves_no_record(run, stripes, tmp_path):
-    wild = replace(run, train=replace(run.train, optimizer="sgd", lr=1e30, warmup_epochs=0.0))
+    wild = replace(run, train=replace(run.train, optimizer="sgd", lr=1e9, warmup_epochs=0.0))
     with pytest.raises(DivergedError):
         list(perform(wild, stripes, tmp_path, command=""))
     assert not (tmp_path / RUN_FILE).exists()
@@ -142,14 +136,14 @@ def test_the_best_weights_are_kept_beside_the_last_or_instead(run, stripes, tmp_
     monkeypatch.setattr(loop, "evaluate", judge)
     recipe = replace(run.train, epochs=4, final_weights=final_weights)
     list(perform(replace(run, train=recipe), stripes, tmp_path, command=""))
-    record = read_run_record(tmp_path)
-    assert record.labels["best_epoch"] == 2
+    record = read_record(tmp_path)
+    assert record.measured.best_epoch == 2
     # The figure belongs to the weights that the folder gives.
-    assert record.metrics["validation_accuracy"].value == (90 if final_weights == "best" else 60)
+    assert record.measured.validation_accuracy_percent == (90 if final_weights == "best" else 60)
     assert (tmp_path / BEST_WEIGHTS_FILE).exists() is (final_weights == "last")
     loss = evaluate(create_model(run.model, weights=tmp_path), stripes.evaluation_batches("validation")).loss
     epoch = 2 if final_weights == "best" else 4
-    assert loss == pytest.approx(record.history["validation_loss"][epoch - 1], rel=1e-5)
+    assert loss == pytest.approx(record.measured.history.validation_loss[epoch - 1], rel=1e-5)
 
 
 def test_a_test_split_that_cannot_be_evaluated_costs_neither_weights_nor_record(run, stripes, tmp_path, caplog):
@@ -158,9 +152,9 @@ def test_a_test_split_that_cannot_be_evaluated_costs_neither_weights_nor_record(
 
     stripes.test = no_labels
     list(perform(run, stripes, tmp_path, command=""))
-    record = read_run_record(tmp_path)
-    assert "test_accuracy" not in record.metrics
-    assert record.metrics["validation_accuracy"].value == record.history["validation_accuracy"][-1]
+    record = read_record(tmp_path)
+    assert record.measured.test_accuracy_percent is None
+    assert record.measured.validation_accuracy_percent == record.measured.history.validation_accuracy_percent[-1]
     assert (tmp_path / WEIGHTS_FILE).exists()
     assert "the test split cannot be evaluated: no labels" in caplog.text
 
@@ -175,7 +169,7 @@ def test_weights_are_there_before_the_test_begins(run, stripes, tmp_path):
         list(perform(run, stripes, tmp_path, command=""))
     stripes.test = plain
     list(perform(run, stripes, tmp_path, command=""))
-    assert "test_accuracy" in read_run_record(tmp_path).metrics
+    assert read_record(tmp_path).measured.test_accuracy_percent is not None
 
 
 def test_test_scores_that_are_none_are_divergence(run, stripes, tmp_path):
@@ -201,12 +195,12 @@ def test_lost_best_weights_are_said_and_the_record_tells_which_were_kept(
     for result in perform(asked, stripes, tmp_path, command=""):
         if isinstance(result, EpochResult) and result.epoch == 3:
             damage(tmp_path / "best.pt")
-    record = read_run_record(tmp_path)
-    assert (record.labels["best_epoch"], record.labels["kept_epoch"]) == (2, 3)
-    assert record.metrics["validation_accuracy"].value == 70
+    record = read_record(tmp_path)
+    assert (record.measured.best_epoch, record.measured.kept_epoch) == (2, 3)
+    assert record.measured.validation_accuracy_percent == 70
     assert "the weights of the best epoch, 2, are lost" in caplog.text
     loss = evaluate(create_model(run.model, weights=tmp_path), stripes.evaluation_batches("validation")).loss
-    assert loss == pytest.approx(record.history["validation_loss"][-1], rel=1e-5)
+    assert loss == pytest.approx(record.measured.history.validation_loss[-1], rel=1e-5)
 
 
 def test_a_folder_that_another_run_writes_is_refused(run, stripes, tmp_path):
@@ -215,7 +209,7 @@ def test_a_folder_that_another_run_writes_is_refused(run, stripes, tmp_path):
     with pytest.raises(ConfigError, match=r"^another run writes into .* Choose another --out"):
         next(perform(replace(run, seed=1), stripes, tmp_path, command=""))
     list(first)
-    assert read_run_record(tmp_path).seed == run.seed
+    assert read_record(tmp_path).seed == run.seed
     # It came too late to see the first one at work.
     with pytest.raises(ConfigError, match=r"holds a finished run with other settings \(seed: 2 there, 1 here\)"):
         next(perform(replace(run, seed=1), stripes, tmp_path, command=""))
@@ -239,7 +233,7 @@ def test_more_epochs_on_a_finished_run_are_told_how(done, run, stripes):
 def test_the_public_function_trains_and_returns_the_record(run, stripes, tmp_path):
     seen = []
     record = train(run, out=tmp_path, data=stripes, command="mine", watch=seen.extend)
-    assert record == read_run_record(tmp_path)
+    assert record == read_record(tmp_path)
     assert (record.command, record.seed) == ("mine", 2)
     assert [result.epoch for result in seen if isinstance(result, EpochResult)] == [1, 2]
     assert train(run, out=tmp_path, data=stripes) == record

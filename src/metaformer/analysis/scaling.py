@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb, log
 from statistics import median
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from metaformer.analysis.cost import profile
 from metaformer.analysis.timing import Timing, inference_memory_mib, time_calls
+from metaformer.core.records import Exponent, SizeCost
 
 # A size counts where it takes so many times as long as the smallest: below, fixed overhead is a share of the time.
 OVER_OVERHEAD = 4.0
@@ -25,29 +27,8 @@ class Subject:
     """Something whose cost is measured at several grids."""
 
     name: str
-    level: str  # "mixer" or "model"
+    level: Literal["mixer", "model"]
     build: Callable[[int], tuple[nn.Module, Tensor]]  # from the side of the grid, in tokens: a module and its input
-
-
-@dataclass(frozen=True, kw_only=True)
-class SizeCost:
-    """What does not vary from call to call, at one size."""
-
-    num_tokens: int
-    params: int  # trained
-    frozen: int
-    macs: int
-    memory_mib: float  # at most, in a forward pass, weights included
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exponent:
-    """A power of the number of tokens: the median over rounds, and its interval (`median_interval`)."""
-
-    value: float
-    low: float
-    high: float
-    fitted_tokens: tuple[int, ...]  # the sizes that it rests on
 
 
 def time_round(
@@ -66,7 +47,7 @@ def time_round(
     Returns:
         Level, name, number of tokens, time of a forward pass.
     """
-    rows = []
+    rows: list[tuple[str, str, int, Timing]] = []
     for subject in subjects:
         for side in sides:
             module, x = subject.build(side)

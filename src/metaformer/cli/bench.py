@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,9 +16,10 @@ from rich.table import Table
 from metaformer.analysis.cost import profile
 from metaformer.cli.parsing import command_of
 from metaformer.core.errors import ConfigError, unknown
+from metaformer.core.records import Bench, Recorder
 from metaformer.fast.bench.inference import ContestResult, run_contest, share_of_peak
 from metaformer.fast.bench.peers import PEERS
-from metaformer.fast.bench.record import write_bench
+from metaformer.fast.bench.record import bench_result
 from metaformer.fast.bench.scaling import measure_scaling
 from metaformer.fast.bench.training import TrainingResult, run_training
 from metaformer.fast.contest import Cell
@@ -70,7 +70,9 @@ def bench(
         "minutes": minutes,
     }
     _check(name, settings)
-    started, clock = datetime.now(UTC), time.perf_counter()
+    recorder: Recorder[Bench] = Recorder(
+        Bench, name=name, config=settings, command=command_of("bench", name, settings), seed=0
+    )
     console = Console(soft_wrap=True, highlight=False)
     with torch.device("meta"):
         model = create_model(name, image_size=side_px)
@@ -97,20 +99,8 @@ def bench(
         with watching("scaling") as watch:
             growth = measure_scaling(name, scaling, dtype=DTYPES[dtypes[0]], rounds=rounds, watch=watch)
         console.print(f"\ncost exponent in tokens, {min(scaling)} to {max(scaling)} px: {growth.exponent:.3f}")
-    path = write_bench(
-        out,
-        name=name,
-        contests=contests,
-        training=steps,
-        scaling=growth,
-        macs=macs,
-        peak_gflops=peak,
-        settings=settings,
-        command=command_of("bench", name, settings),
-        started=started,
-        wall_time_s=time.perf_counter() - clock,
-    )
-    console.print(f"\nwrote {path}", markup=False)
+    recorder.result = bench_result([*contests, *steps], growth, macs=macs, peak_gflops=peak, rounds=rounds)
+    console.print(f"\nwrote {recorder.finish().write(out)}", markup=False)
     console.print(f"page: {write_bench_page(out).resolve()}", markup=False)
     return 0
 

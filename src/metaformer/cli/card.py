@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,9 @@ from rich.console import Console
 
 from metaformer.cli.report import show_card
 from metaformer.cli.study_progress import watch, watch_rounds
+from metaformer.core.configs import to_dict
 from metaformer.core.errors import ConfigError
+from metaformer.core.records import Card, Check, Recorder
 from metaformer.recipes.card import card as recipe
 from metaformer.report.pages.study_page import write_page
 from metaformer.study.card import (
@@ -20,7 +21,7 @@ from metaformer.study.card import (
     CardConfig,
     beside_references,
     card_is_bad,
-    card_record,
+    card_result,
     card_study,
     check_source,
     default_folder,
@@ -28,13 +29,10 @@ from metaformer.study.card import (
 )
 from metaformer.study.config import parse_seeds
 from metaformer.study.load_mixer import NamedMixer, load_mixer
-from metaformer.study.mixer_contract import Check, check_contract
+from metaformer.study.mixer_contract import REQUIRED, check_contract
 from metaformer.study.runner import run_study
 from metaformer.study.scaling_record import measure_scaling, mixer_subject
 from metaformer.train.config import TrainConfig
-
-# Checks without which there is nothing to train, by their place among all.
-NEEDED = {0: "The mixer's config cannot be written down and read again", 1: "The mixer does not keep the shape"}
 
 
 def card(
@@ -65,16 +63,19 @@ def card(
     if folder.is_file():
         raise ConfigError(f"{folder} is a file. Choose another --out.")
     check_source(named, folder)
-    command, console, started = shlex.join(["metaformer", *sys.argv[1:]]), Console(), time.perf_counter()
+    command, console = shlex.join(["metaformer", *sys.argv[1:]]), Console()
+    settings = {"mixer": to_dict(named)["config"], "card": to_dict(config)}
+    recorder: Recorder[Card] = Recorder(Card, name=named.name, config=settings, command=command, seed=None)
     checks = _check(console, named, with_compile=compile)
-    if why := [reason for place, reason in NEEDED.items() if checks[place].status == "fail"]:
+    if why := [REQUIRED[check.id] for check in checks if check.id in REQUIRED and check.status == "fail"]:
         console.print(f"{why[0]}, so it cannot be trained. Nothing else was measured.", soft_wrap=True)
         return 1
     study = card_study(named, config)
     events = run_study(study, out=folder / ACCURACY, command=command, num_workers=workers)
     num_failed = watch(console, events, num_runs=len(study.variants) * len(study.seeds))
     _measure_cost(console, named, config, folder=folder, command=command)
-    card_record(named, config, checks, command=command, started=started).write(folder)
+    recorder.result = card_result(named, config, checks)
+    recorder.finish().write(folder)
     write_page(folder / ACCURACY)
     console.print()
     show_card(console, folder)

@@ -2,8 +2,6 @@
 
 import shlex
 import sys
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -15,13 +13,14 @@ from rich.table import Table
 from metaformer.cli.image_progress import image_progress
 from metaformer.core.errors import ConfigError
 from metaformer.core.printable import printable
+from metaformer.core.records import Evaluation, Recorder
 from metaformer.data.class_order import read_class_map
 from metaformer.data.open_images import open_images
 from metaformer.data.sources import DATA_SOURCES, open_data
 from metaformer.deploy.classifier import Classifier, imagenet_names, open_classifier
 from metaformer.deploy.confusion import Confusion
 from metaformer.deploy.evaluation import ImageEvaluation, evaluate_images, evaluate_source
-from metaformer.deploy.evaluation_record import write_evaluation
+from metaformer.deploy.evaluation_record import settings_of, write_evaluation
 
 MOST_NAMED = 10  # images that could not be read, on the screen
 LARGEST_MATRIX = 12  # classes of a confusion matrix on the screen
@@ -67,7 +66,8 @@ def evaluate(
         threads: That read images; one a core if not given.
         out: Folder for run.json and confusion.csv.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
+    command = shlex.join(["metaformer", *sys.argv[1:]])
+    recorder: Recorder[Evaluation] = Recorder(Evaluation, name=name or weights, config={}, command=command, seed=None)
     classifier = open_classifier(name or None, weights or None, image_size=image_size, device=device)
     if data in DATA_SOURCES:
         if class_map or crop_fraction is not None:
@@ -98,7 +98,8 @@ def evaluate(
     classifier = imagenet_names(classifier)
     _show(classifier, result, title, f"{precision}, with mirror images" if mirror else precision)
     if out:
-        settings = {
+        recorder.name = classifier.name
+        recorder.config = settings_of(classifier) | {
             "data": data,
             "split": split or None,
             "class_map": str(class_map) if class_map else None,
@@ -108,16 +109,7 @@ def evaluate(
             "mirror": mirror,
             "device": str(next(classifier.model.parameters()).device),
         }
-        record = write_evaluation(
-            result,
-            classifier,
-            out,
-            settings=settings,
-            command=shlex.join(["metaformer", *sys.argv[1:]]),
-            started=started,
-            wall_time_s=time.perf_counter() - clock,
-        )
-        print(f"\nrecord: {record.resolve()}")
+        print(f"\nrecord: {write_evaluation(result, classifier, out, recorder).resolve()}")
     return 0 if result.is_complete else 1
 
 

@@ -1,7 +1,5 @@
 """`metaformer optimize`: the fastest way to run a model on this machine, found by a timed trial."""
 
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,10 +9,11 @@ from rich.console import Console
 
 from metaformer.cli.parsing import command_of
 from metaformer.core.errors import ConfigError
+from metaformer.core.records import Recorder, Trial
 from metaformer.fast.optimize import optimize as faster
 from metaformer.fast.optimize import trial_of
 from metaformer.fast.save import save_program
-from metaformer.fast.trial_record import write_trial
+from metaformer.fast.trial_record import trial_result
 from metaformer.models.create import create_model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -43,7 +42,7 @@ def optimize(
         again: Time all ways anew, even if an earlier trial fits.
         record: Folder of run.json.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
+    recorder: Recorder[Trial] = Recorder(Trial, name=name, config={}, command="", seed=0)
     if batch_size < 1:
         raise ConfigError(f"--batch-size must be at least 1; got {batch_size}.")
     if out is not None and out.suffix != ".pt2":
@@ -66,16 +65,9 @@ def optimize(
         "dtype": dtype,
         "again": True,
     }
-    written = write_trial(
-        record,
-        trial,
-        name=name,
-        settings=settings,
-        command=command_of("optimize", name, settings),
-        started=started,
-        wall_time_s=time.perf_counter() - clock,
-    )
-    console.print(f"wrote {written}", markup=False)
+    recorder.config, recorder.command = settings, command_of("optimize", name, settings)
+    recorder.result = trial_result(trial)
+    console.print(f"wrote {recorder.finish().write(record)}", markup=False)
     if out is not None:
         save_program(chosen, example, out)
         console.print(

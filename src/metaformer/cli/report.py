@@ -1,13 +1,13 @@
 """`metaformer report`: the page of a study, or of two, from the records."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
 from metaformer.core.errors import ConfigError
-from metaformer.core.run_record import RUN_FILE, read_run_record
+from metaformer.core.records import RUN_FILE, Record, read_record
 from metaformer.report.claims.claims import is_tested, judge_claims
 from metaformer.report.claims.tables import claims_rich_table
 from metaformer.report.pages.bench_page import write_bench_page
@@ -17,7 +17,7 @@ from metaformer.report.pages.study_page import claims_sentence, write_comparison
 from metaformer.report.pages.table import rich_table
 from metaformer.report.pages.training_export import export_trainings
 from metaformer.report.pages.training_page import write_training_page
-from metaformer.report.study.load import Study, load_study
+from metaformer.report.study.load import LoadedStudy, load_study
 from metaformer.report.study.merging import merge
 from metaformer.report.study.summary import headline, summarize
 
@@ -44,7 +44,7 @@ def report(
     kind = _kind(folder)
     if export is not None and export.exists() and not export.is_dir():
         raise ConfigError(f"--export must be a folder; {export} is a file.")
-    if kind == "train":
+    if kind == "training":
         return _report_trainings(console, [folder, *others], export)
     if len(others) > 1:
         raise ConfigError(f"studies are compared two at a time; got {1 + len(others)} folders.")
@@ -57,7 +57,7 @@ def report(
             _say_page(console, write_bench_page(folder))
         return 0
     if others:
-        study = merge(load_study(folder), load_study(others[0]))
+        study = merge(load_study(folder), load_study(others[0])).study
         _show(console, study, write_comparison(folder, others[0]))
     else:
         study = show_report(console, folder)
@@ -76,7 +76,7 @@ def _say_page(console: Console, page: Path) -> None:
     console.print(f"page: {page.resolve()}", soft_wrap=True, highlight=False)
 
 
-def _export(console: Console, study: Study, folder: Path) -> int:
+def _export(console: Console, study: LoadedStudy, folder: Path) -> int:
     files, why_none = export_files(study, folder)
     console.print(f"{len(files)} files in {folder.resolve()}", soft_wrap=True, highlight=False)
     if why_none:
@@ -86,10 +86,13 @@ def _export(console: Console, study: Study, folder: Path) -> int:
 
 def _kind(folder: Path) -> str:
     """Of the folder's own record; "" where there is none, which whoever reads it next explains."""
-    return read_run_record(folder).kind if (folder / RUN_FILE).is_file() else ""
+    if not (folder / RUN_FILE).is_file():
+        return ""
+    record: Record[Any] = read_record(folder)
+    return record.kind
 
 
-def show_report(console: Console, folder: Path) -> Study:
+def show_report(console: Console, folder: Path) -> LoadedStudy:
     """Prints the study's table, claims and answer, and writes its page."""
     study = load_study(folder)
     _show(console, study, write_page(folder))
@@ -103,13 +106,13 @@ def show_card(console: Console, folder: Path) -> None:
     console.print(f"\ncard: {page.resolve()}", soft_wrap=True, highlight=False)
 
 
-def _show(console: Console, study: Study, page: Path) -> None:
+def _show(console: Console, study: LoadedStudy, page: Path) -> None:
     rows = summarize(study)
     console.print(rich_table(rows))
     judged = judge_claims(study, rows)
     if is_tested(judged):
         console.print(claims_rich_table(judged))
         console.print(claims_sentence(judged), soft_wrap=True, highlight=False)
-    console.print(headline(rows, data=study.data_title), soft_wrap=True, highlight=False)
+    console.print(headline(rows, data=study.data.title), soft_wrap=True, highlight=False)
     console.print()
     _say_page(console, page)

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from metaformer.study.event import StudyEvent, is_divergence
+from metaformer.study.event import StudyEvent
 
 FAILED = "failed"
 
@@ -47,7 +47,7 @@ class Progress:
                 epoch=before.epoch,
                 validation_accuracy=before.validation_accuracy,
                 images_per_second=before.images_per_second,
-                reason=event.reason,
+                failure=event.failure,
             )
         if event.kind != "skipped":
             self.last[key] = event
@@ -83,7 +83,7 @@ def cells(event: StudyEvent) -> tuple[str, ...]:
     """A run as a row."""
     accuracy = "" if event.validation_accuracy is None else f"{event.validation_accuracy:.1f}%"
     speed = "" if event.images_per_second is None else f"{event.images_per_second:,.0f}"
-    state = {"finished": "done", FAILED: escape(event.reason)}.get(event.kind, "")
+    state = {"finished": "done", FAILED: escape(_reason(event))}.get(event.kind, "")
     return (
         event.run.name,
         str(event.run.seed),
@@ -130,17 +130,22 @@ def watch(
 
 
 def _is_failure(event: StudyEvent, may_diverge: Collection[str]) -> bool:
-    has_failed = event.kind == FAILED or (event.kind == "skipped" and event.reason != "")
-    return has_failed and not (is_divergence(event.reason) and event.run.name in may_diverge)
+    if event.failure is None or event.kind not in (FAILED, "skipped"):
+        return False
+    return not (event.failure.kind == "diverged" and event.run.name in may_diverge)
+
+
+def _reason(event: StudyEvent) -> str:
+    return event.failure.message if event.failure else ""
 
 
 def _line(progress: Progress, event: StudyEvent) -> str:
     start = f"[{progress.num_finished}/{progress.num_runs}] {event.run.name}, seed {event.run.seed}:"
     if event.kind == "skipped":
-        return f"{start} failed before: {event.reason}" if event.reason else f"{start} finished before"
+        return f"{start} failed before: {_reason(event)}" if event.failure else f"{start} finished before"
     known = progress.last[event.run.name, event.run.seed]
     if event.kind == FAILED:
-        return f"{start} failed: {event.reason}"
+        return f"{start} failed: {_reason(event)}"
     accuracy, speed = known.validation_accuracy or 0.0, known.images_per_second or 0.0
     return f"{start} {accuracy:.1f}% validation, {speed:,.0f} images/s, {progress.eta()}"
 

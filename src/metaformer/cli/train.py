@@ -16,7 +16,7 @@ from metaformer.cli.train_progress import watch_training
 from metaformer.core.checked import MOST_THREADS, check_count
 from metaformer.core.configs import parse_configs
 from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError, one_line
-from metaformer.core.run_record import RUN_FILE, RunRecord
+from metaformer.core.records import RUN_FILE, Record, Training
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
@@ -222,12 +222,12 @@ def _say_dry_run(found: DryRun) -> None:
     )
 
 
-def _say_result(record: RunRecord, out: Path, source: DataSource) -> None:
-    metrics = record.metrics
-    tested = f"test {metrics['test_accuracy'].value:.2f}%, " if "test_accuracy" in metrics else ""
+def _say_result(record: Record[Training], out: Path, source: DataSource) -> None:
+    trained = record.measured
+    tested = "" if trained.test_accuracy_percent is None else f"test {trained.test_accuracy_percent:.2f}%, "
     print(
-        f"\n{tested}validation {metrics['validation_accuracy'].value:.2f}%, best epoch {record.labels['best_epoch']}, "
-        f"{metrics['train_time'].value / 60:.1f} minutes\n"
+        f"\n{tested}validation {trained.validation_accuracy_percent:.2f}%, best epoch {trained.best_epoch}, "
+        f"{trained.train_time_s / 60:.1f} minutes\n"
         f"folder: {out.resolve()}\n"
         f"{_page(out)}"
         f"next:   metaformer predict {out} IMAGE..., metaformer evaluate {out} --data DATA"

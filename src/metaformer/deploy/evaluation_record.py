@@ -1,16 +1,14 @@
 """The run record of an evaluation, and its confusion matrix as a table."""
 
 import hashlib
-import math
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from metaformer.core.atomic_write import write_text
 from metaformer.core.configs import to_dict
-from metaformer.core.machine import provenance
+from metaformer.core.measurement import numbers
 from metaformer.core.printable import printable
-from metaformer.core.run_record import Metric, RunRecord
+from metaformer.core.records import Evaluation, Recorder, UnreadableImage
 from metaformer.deploy.classifier import Classifier
 from metaformer.deploy.evaluation import ImageEvaluation
 from metaformer.models.weights import WEIGHTS_FILE
@@ -20,14 +18,7 @@ CONFUSION_FILE = "confusion.csv"
 
 
 def write_evaluation(
-    result: ImageEvaluation,
-    classifier: Classifier,
-    folder: Path,
-    *,
-    settings: dict[str, Any],
-    command: str,
-    started: datetime,
-    wall_time_s: float,
+    result: ImageEvaluation, classifier: Classifier, folder: Path, recorder: Recorder[Evaluation]
 ) -> Path:
     """Writes run.json and confusion.csv; returns the path of the first.
 
@@ -35,50 +26,36 @@ def write_evaluation(
         result: What was measured.
         classifier: On what model.
         folder: Made if it is not there.
-        settings: What else decides the result: data, split, precision, ...
-        command: The command that measures it again.
-        started: When.
-        wall_time_s: How long it took, loading included.
+        recorder: Has timed it, and knows the settings and the command.
     """
     write_text(folder / CONFUSION_FILE, result.confusion.as_csv(lambda index: printable(classifier.name_of(index))))
     of_class = result.confusion.of_class.tolist()
-    weights = {"source": classifier.weights, "sha256": _sha256(classifier.weights)}
-    return RunRecord(
-        kind="evaluate",
-        name=classifier.name,
-        command=command,
-        config={"model": to_dict(classifier.model.config), "weights": weights} | settings,
-        seed=None,
-        metrics=_metrics(result),
-        labels={
-            "class_names": list(classifier.class_names),
-            "class_order": result.class_note,
-            # A class without images has no accuracy.
-            "per_class_accuracy": [
-                share if num else None for share, num in zip(result.sums.per_class_accuracy, of_class, strict=True)
-            ],
-            "confusion": CONFUSION_FILE,
-            "unreadable": [[printable(name), reason] for name, reason in result.unreadable],
-        },
-        **provenance(started),
-        wall_time_s=wall_time_s,
-    ).write(folder)
-
-
-def _metrics(result: ImageEvaluation) -> dict[str, Metric]:
-    metrics = {
-        "top1_accuracy": Metric(value=result.top1, unit="%"),
-        "loss": Metric(value=result.loss, unit="nats"),
-        "num_images": Metric(value=float(result.num_images), unit="images"),
-        "num_unreadable": Metric(value=float(len(result.unreadable)), unit="images"),
-        "num_without_scores": Metric(value=float(result.sums.num_without_scores), unit="images"),
-        "images_per_second": Metric(value=result.images_per_second, unit="images/s"),
-        "model_images_per_second": Metric(value=result.model_images_per_second, unit="images/s"),
-    }
-    if result.top5 is not None:
-        metrics["top5_accuracy"] = Metric(value=result.top5, unit="%")
     # JSON has no number for the loss of scores that are none.
-    return {name: metric for name, metric in metrics.items() if math.isfinite(metric.value)}
+    (loss,) = numbers([result.loss])
+    recorder.result = Evaluation(
+        top1_percent=result.top1,
+        top5_percent=result.top5,
+        loss=loss,
+        num_images=result.num_images,
+        num_without_scores=result.sums.num_without_scores,
+        images_per_second=result.images_per_second,
+        model_images_per_second=result.model_images_per_second,
+        class_names=tuple(classifier.class_names),
+        class_note=result.class_note,
+        per_class_accuracy_percent=tuple(
+            share if num else None for share, num in zip(result.sums.per_class_accuracy, of_class, strict=True)
+        ),
+        confusion_file=CONFUSION_FILE,
+        num_unreadable=len(result.unreadable),
+        unreadable=tuple(UnreadableImage(name=printable(name), reason=reason) for name, reason in result.unreadable),
+    )
+    return recorder.finish().write(folder)
+
+
+def settings_of(classifier: Classifier) -> dict[str, Any]:
+    """The model and its weights, as a record says them."""
+    weights = {"source": classifier.weights, "sha256": _sha256(classifier.weights)}
+    return {"model": to_dict(classifier.model.config), "weights": weights}
 
 
 def _sha256(weights: str) -> str | None:

@@ -17,7 +17,7 @@ from metaformer.core.configs import from_dict, to_dict
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.machine import instruction_sets, machine_facts, versions
 from metaformer.core.memory import keep_freed_memory
-from metaformer.core.run_record import read_json
+from metaformer.core.records import read_json
 from metaformer.fast.backends import choose_launches
 from metaformer.fast.candidates import CANDIDATES
 from metaformer.fast.contest import Applied, Call, Cell, Outcome, Rules, hold_contest, interleave

@@ -1,6 +1,7 @@
 """What a report card rests on."""
 
-from metaformer.recipes.study_quick import TINY_POOLFORMER, study_quick
+from metaformer.recipes.paper_scales import TINY_POOLFORMER
+from metaformer.recipes.study_quick import study_quick
 from metaformer.study.card import CardConfig
 
 

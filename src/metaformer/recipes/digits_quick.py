@@ -1,7 +1,8 @@
 """One small PoolFormer on the embedded digits, in seconds."""
 
 from metaformer.models.config import MetaFormerConfig
-from metaformer.recipes.study_quick import TINY_POOLFORMER, study_quick
+from metaformer.recipes.paper_scales import TINY_POOLFORMER
+from metaformer.recipes.study_quick import study_quick
 from metaformer.train.config import Run
 
 

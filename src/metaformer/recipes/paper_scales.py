@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from metaformer.block.residual import ResidualConfig
+from metaformer.block.token_mixers import PoolingConfig
 from metaformer.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.preparation import Preparation
@@ -12,9 +14,20 @@ from metaformer.models.config import (
 )
 from metaformer.models.timm_model import TimmModelConfig
 from metaformer.models.zoo import POOLFORMER_S12
-from metaformer.recipes.study_quick import TINY_POOLFORMER
 from metaformer.train.config import TrainConfig
 from metaformer.train.mixing import MixingConfig
+
+# PoolFormer, four stages and one block each. LayerScale starts at 1: from the paper's 1e-5 it needs hundreds of epochs
+# to open, and a small study has a few.
+TINY_POOLFORMER = MetaFormerConfig(
+    dims=(16, 32, 48, 64),
+    depths=(1, 1, 1, 1),
+    token_mixers=(PoolingConfig(),) * 4,
+    patch_embeddings=(PatchEmbeddingConfig(kernel_size=3, stride=1, padding=1), *(DOWNSAMPLING,) * 3),
+    residuals=(ResidualConfig(layer_scale_init=1.0),),
+    init_std=None,
+    image_size=(16, 16),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

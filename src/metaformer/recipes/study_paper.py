@@ -18,9 +18,11 @@ from metaformer.block.token_mixers import (
     TokenMixerConfig,
 )
 from metaformer.core.errors import unknown
+from metaformer.core.records import Variant
 from metaformer.models.config import HeadConfig, MetaFormerConfig
+from metaformer.models.timm_model import TimmModelConfig
 from metaformer.recipes.paper_scales import SCALES, Scale
-from metaformer.study.config import StudyConfig, Variant, with_epochs
+from metaformer.study.config import PlannedVariant, StudyConfig, with_epochs
 from metaformer.study.scaling_record import ScalingConfig, mixer_subject, model_subject
 from metaformer.train.config import TrainConfig
 
@@ -94,12 +96,15 @@ def scale_of(data: str) -> str:
     return "cifar10" if data.lower().startswith(("cifar", "torch/cifar", "hfds/cifar")) else "imagenet"
 
 
-def _row(name: str, title: str, *, change: str, model: MetaFormerConfig, top1: float | None, note: str = "") -> Variant:
+def _row(
+    name: str, title: str, *, change: str, model: MetaFormerConfig, top1: float | None, note: str = ""
+) -> PlannedVariant:
     note = f"{TABLE_5}{'; ' if note else ''}{note}"
-    return Variant(name=name, title=title, change=change, model=model, paper_top1=top1, paper_note=note)
+    about = Variant(name=name, title=title, change=change, paper_top1_percent=top1, paper_note=note)
+    return PlannedVariant(about=about, model=model)
 
 
-def _mixers(scale: Scale) -> tuple[Variant, ...]:
+def _mixers(scale: Scale) -> tuple[PlannedVariant, ...]:
     def with_mixer(mixer: TokenMixerConfig) -> MetaFormerConfig:
         return replace(scale.base, token_mixers=(mixer,) * 4)
 
@@ -131,7 +136,7 @@ def _mixers(scale: Scale) -> tuple[Variant, ...]:
     )
 
 
-def _parts(scale: Scale) -> tuple[Variant, ...]:
+def _parts(scale: Scale) -> tuple[PlannedVariant, ...]:
     base = scale.base
 
     def activation(name: str) -> MetaFormerConfig:
@@ -154,11 +159,11 @@ def _parts(scale: Scale) -> tuple[Variant, ...]:
         ),
         _row("relu", "ReLU", change="ReLU for GELU", model=activation("relu"), top1=76.4),
         _row("silu", "SiLU", change="SiLU for GELU", model=activation("silu"), top1=77.2),
-        *(replace(row, control=True) for row in _controls(base)),
+        *(replace(row, about=replace(row.about, control=True)) for row in _controls(base)),
     )
 
 
-def _controls(base: MetaFormerConfig) -> tuple[Variant, ...]:
+def _controls(base: MetaFormerConfig) -> tuple[PlannedVariant, ...]:
     """What the paper found to fail."""
     no_residual = ResidualConfig(skip=False, layer_scale_init=1e-5)
     shut = replace(base, residuals=(no_residual,))
@@ -194,7 +199,7 @@ def _controls(base: MetaFormerConfig) -> tuple[Variant, ...]:
     )
 
 
-def _hybrids(scale: Scale) -> tuple[Variant, ...]:
+def _hybrids(scale: Scale) -> tuple[PlannedVariant, ...]:
     pool, mlp, attention = PoolingConfig(), SpatialMLPConfig(), AttentionConfig(head_dim=scale.head_dim)
     # The hybrids with attention use layer norm, and one position embedding before the first attention stage.
     normed = replace(scale.base, norm=LayerNormConfig())
@@ -215,10 +220,10 @@ def _hybrids(scale: Scale) -> tuple[Variant, ...]:
         _row("pppf", "Spatial MLP, stage 4", change="spatial MLP in stage 4", model=pppf, top1=77.5),
         _row("ppff", "Spatial MLP, stages 3-4", change="spatial MLP in stages 3 and 4", model=ppff, top1=77.9),
     )
-    return tuple(replace(row, train=scale.hybrid_train) if "attention" in row.change else row for row in rows)
+    return tuple(replace(row, train=scale.hybrid_train) if "attention" in row.about.change else row for row in rows)
 
 
-def _second_paper(scale: Scale) -> tuple[Variant, ...]:
+def _second_paper(scale: Scale) -> tuple[PlannedVariant, ...]:
     norm = LayerNormConfig(eps=1e-6, bias=False)
     stem, *others = scale.base.patch_embeddings
     plain, scaled = ResidualConfig(), ResidualConfig(res_scale_init=1.0)
@@ -243,15 +248,17 @@ def _second_paper(scale: Scale) -> tuple[Variant, ...]:
         ("caformer", "CAFormer", strong, (separable, separable, attention, attention), 83.6, "S18, 26 M parameters"),
     )
     return tuple(
-        Variant(
-            name=name,
-            title=title,
-            change=f"{_named(mixers)}; {family}",
+        PlannedVariant(
+            about=Variant(
+                name=name,
+                title=title,
+                change=f"{_named(mixers)}; {family}",
+                paper_top1_percent=top1,
+                paper_note=f"{P2}, {size}",
+                # S18 has twice the parameters.
+                paper_same_size=size == "S12",
+            ),
             model=replace(model, token_mixers=mixers),
-            paper_top1=top1,
-            paper_note=f"{P2}, {size}",
-            # S18 has twice the parameters.
-            paper_same_size=size == "S12",
         )
         for name, title, model, mixers, top1, size in rows
     )
@@ -263,7 +270,7 @@ def _named(mixers: tuple[TokenMixerConfig, ...]) -> str:
     return ", ".join(dict.fromkeys(names[type(mixer)] for mixer in mixers))
 
 
-def _comparators(scale: Scale) -> tuple[Variant, ...]:
+def _comparators(scale: Scale) -> tuple[PlannedVariant, ...]:
     deit = f"{TABLE_2} has DeiT-S, 4.6 G MACs: 79.8, beside S24 with 80.3"
     # Last: whether the paper's model has the MACs of S12, 1.8 G.
     rows = (
@@ -272,15 +279,22 @@ def _comparators(scale: Scale) -> tuple[Variant, ...]:
         ("vit", "ViT", "attention on one grid", None, deit, False),
     )
     return tuple(
-        Variant(
-            name=name,
-            title=title,
-            change=f"another architecture: {what}",
-            model=model,
-            paper_top1=top1,
-            paper_note=note,
-            paper_same_size=same_size,
+        PlannedVariant(
+            about=Variant(
+                name=name,
+                title=title,
+                change=f"another architecture: {what}",
+                paper_top1_percent=top1,
+                paper_note=note,
+                paper_same_size=same_size,
+            ),
+            model=_with_drop_path(model, scale.base.drop_path),
             match="macs",
         )
         for (name, title, what, top1, note, same_size), model in zip(rows, scale.comparators, strict=True)
     )
+
+
+def _with_drop_path(model: TimmModelConfig, rate: float) -> TimmModelConfig:
+    """The model with the base's drop path: what is compared is the architecture, not its regularisation."""
+    return replace(model, options=model.options | {"drop_path_rate": rate}) if rate else model

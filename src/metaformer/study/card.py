@@ -1,20 +1,16 @@
 """The report card of one token mixer: contract, accuracy beside known mixers, speed, memory, growth of cost."""
 
 import re
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from metaformer.block.token_mixers import AttentionConfig, DepthwiseConvConfig, PoolingConfig, TokenMixerConfig
-from metaformer.core.configs import to_dict
 from metaformer.core.errors import ConfigError
-from metaformer.core.machine import provenance
-from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
+from metaformer.core.records import RUN_FILE, Card, Check, Variant, read_record
 from metaformer.models.config import MetaFormerConfig
-from metaformer.study.config import StudyConfig, Variant
+from metaformer.study.config import PlannedVariant, StudyConfig
 from metaformer.study.load_mixer import NamedMixer
-from metaformer.study.mixer_contract import Check
 from metaformer.study.scaling_record import ScalingConfig
 from metaformer.train.config import TrainConfig
 
@@ -63,7 +59,7 @@ def check_source(mixer: NamedMixer, folder: Path) -> None:
     """
     if not (folder / ACCURACY / RUN_FILE).is_file():
         return
-    held = read_run_record(folder / ACCURACY).name
+    held = read_record(folder / ACCURACY).name
     if held != study_name(mixer) and re.fullmatch(rf"card-{mixer.name}(-[0-9a-f]+)?", held):
         raise ConfigError(
             f"{folder} holds the card of {mixer.name} as it was before its file was edited. "
@@ -79,9 +75,9 @@ def study_name(mixer: NamedMixer) -> str:
 def card_study(mixer: NamedMixer, config: CardConfig) -> StudyConfig:
     """The accuracy part: the mixer is the base, so that every reference is compared with it."""
 
-    def row(name: str, title: str, change: str, one: TokenMixerConfig) -> Variant:
+    def row(name: str, title: str, change: str, one: TokenMixerConfig) -> PlannedVariant:
         model = replace(config.base, token_mixers=(one,) * config.base.num_stages)
-        return Variant(name=name, title=title, change=change, model=model)
+        return PlannedVariant(about=Variant(name=name, title=title, change=change), model=model)
 
     rows = [row(mixer.name, mixer.title, "the mixer of this card", mixer.config)]
     rows += [
@@ -101,31 +97,14 @@ def card_study(mixer: NamedMixer, config: CardConfig) -> StudyConfig:
     )
 
 
-def card_record(
-    mixer: NamedMixer, config: CardConfig, checks: Sequence[Check], *, command: str, started: float
-) -> RunRecord:
-    """The record of the card itself; accuracy and cost have records of their own beside it."""
-    seconds = time.perf_counter() - started
-    num_kept = sum(check.status != "fail" for check in checks)
-    return RunRecord(
-        kind="card",
-        name=mixer.name,
-        command=command,
-        config={"mixer": to_dict(mixer)["config"], "card": to_dict(config)},
-        seed=None,
-        metrics={
-            "promises_kept": Metric(value=float(num_kept), unit="checks"),
-            "promises": Metric(value=float(len(checks)), unit="checks"),
-        },
-        labels={
-            "title": mixer.title,
-            "source_sha256": mixer.source_sha256,
-            "checks": [asdict(check) for check in checks],
-            "shown_tokens": [side * side for side in SHOWN_SIDES],
-            "dim": config.scaling.dim,
-        },
-        **provenance(),
-        wall_time_s=seconds,
+def card_result(mixer: NamedMixer, config: CardConfig, checks: Sequence[Check]) -> Card:
+    """What the record of the card says itself; accuracy and cost have records of their own beside it."""
+    return Card(
+        title=mixer.title,
+        source_sha256=mixer.source_sha256,
+        checks=tuple(checks),
+        shown_tokens=tuple(side * side for side in SHOWN_SIDES),
+        dim=config.scaling.dim,
     )
 
 

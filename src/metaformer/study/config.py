@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from metaformer.core.errors import ConfigError, unknown
+from metaformer.core.records import Variant
 from metaformer.data.preparation import Preparation
 from metaformer.models.timm_model import ModelConfig
 from metaformer.train.config import TrainConfig
@@ -11,21 +12,18 @@ MAX_SEEDS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One row of a study: a model, and what the paper found for it."""
+class PlannedVariant:
+    """One row of a study, and what is trained for it."""
 
-    name: str  # folder and command line
-    title: str
-    change: str  # what differs from the base, in words
+    about: Variant
     model: ModelConfig
     train: TrainConfig | None = None  # its own recipe; None: the study's
-    paper_top1: float | None = None  # percent, ImageNet-1K, S12
-    paper_note: str = ""  # where that figure stands, or how its setting differs
-    paper_same_size: bool = True  # that figure is of a model of the base's size: their difference says something
     # The cost to have in common with the base whatever is asked of the other rows: macs, params or "" (none).
     match: str = ""
-    # A negative control: expected to fail, so its spread over seeds says nothing about the others'.
-    control: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.about.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +34,7 @@ class StudyConfig:
     title: str
     question: str
     base: str  # the variant that the others are compared with
-    variants: tuple[Variant, ...]
+    variants: tuple[PlannedVariant, ...]
     data: str  # name of a data source
     preparation: Preparation = field(default_factory=Preparation)
     train: TrainConfig
@@ -57,10 +55,10 @@ class StudyConfig:
     @property
     def controls(self) -> tuple[str, ...]:
         """Names of the variants that are there to fail: that one of them diverges is its result."""
-        return tuple(variant.name for variant in self.variants if variant.control)
+        return tuple(variant.name for variant in self.variants if variant.about.control)
 
 
-def choose_variants(config: StudyConfig, names: tuple[str, ...]) -> tuple[Variant, ...]:
+def choose_variants(config: StudyConfig, names: tuple[str, ...]) -> tuple[PlannedVariant, ...]:
     """The variants of these names, in the study's order.
 
     Raises:

@@ -9,11 +9,10 @@ from typing import Any
 from metaformer.core.configs import to_dict
 from metaformer.core.difference import first_difference
 from metaformer.core.errors import ConfigError, DataError
-from metaformer.core.machine import provenance
-from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
+from metaformer.core.records import RUN_FILE, Record, Recorder, Study, StudyData, Training, read_record
 from metaformer.data.source import DataSource
-from metaformer.study.config import StudyConfig, Variant
-from metaformer.study.event import StudyEvent, is_divergence
+from metaformer.study.config import StudyConfig
+from metaformer.study.event import StudyEvent
 from metaformer.study.samples import samples_png
 from metaformer.train.config import Run
 
@@ -58,7 +57,7 @@ def finished_before(out: Path, run: Run) -> StudyEvent | None:
         )
     if not _is_final(record):
         return None
-    return StudyEvent(kind="skipped", run=run, epoch=run.train.epochs, reason=record.error or "")
+    return StudyEvent(kind="skipped", run=run, epoch=run.train.epochs, failure=record.failure)
 
 
 def adopt(run: Run, source: Path, out: Path) -> bool:
@@ -75,18 +74,18 @@ def adopt(run: Run, source: Path, out: Path) -> bool:
     return True
 
 
-def _record_of(folder: Path) -> RunRecord | None:
+def _record_of(folder: Path) -> Record[Training] | None:
     """A run's record, where it can be read."""
     if not (folder / RUN_FILE).is_file():
         return None
     try:
-        return read_run_record(folder)
+        return read_record(folder, Training)
     except DataError:
         return None
 
 
-def _is_final(record: RunRecord) -> bool:
-    return record.error is None or is_divergence(record.error)
+def _is_final(record: Record[Training]) -> bool:
+    return record.failure is None or record.failure.is_final
 
 
 class StudyFolder:
@@ -117,7 +116,7 @@ class StudyFolder:
             self._write(self._earlier_s + seconds)
 
     def _write(self, wall_time_s: float) -> None:
-        record = study_record(self.study, self.data, self.command, wall_time_s=wall_time_s)
+        record = replace(study_record(self.study, self.data, self.command), wall_time_s=wall_time_s)
         # The first session began it; the sessions after that only go on.
         self._started = self._started or record.started
         replace(record, started=self._started).write(self.out)
@@ -131,67 +130,45 @@ def extended(chosen: StudyConfig, study: StudyConfig, out: Path) -> StudyConfig:
     """
     names, seeds = {study.base, *(variant.name for variant in chosen.variants)}, chosen.seeds
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        old = read_study_record(out).config
-        there, here = _shared_settings(old), _shared_settings(to_dict(study))
+        old = read_study_record(out)
+        there, here = _shared_settings(old.config), _shared_settings(to_dict(study))
         if there != here:
             raise ConfigError(
                 f"{out} holds a study with other settings ({first_difference(there, here)}). "
                 "Choose another --out, or delete that folder."
             )
-        names |= {row["name"] for row in old["variants"]}
-        seeds = tuple(sorted({*seeds, *old["seeds"]}))
+        names |= {variant.name for variant in old.measured.variants}
+        seeds = tuple(sorted({*seeds, *old.measured.seeds}))
     rows = tuple(variant for variant in study.variants if variant.name in names)
     return replace(chosen, variants=rows, seeds=seeds)
 
 
-def study_record(config: StudyConfig, data: DataSource, command: str, *, wall_time_s: float) -> RunRecord:
+def study_record(config: StudyConfig, data: DataSource, command: str) -> Record[Study]:
     """What a report needs to know of the study as a whole."""
     facts = data.facts
-    description = {
-        "name": facts.name,
-        "title": facts.title,
-        "description": facts.description,
-        "num_train": facts.num_train,
-        "num_validation": facts.num_validation,
-        "num_test": facts.num_test,
-        "num_classes": len(facts.class_names),
-        "chance_accuracy": 100 / len(facts.class_names),
-    }
-    return RunRecord(
-        kind="study",
-        name=config.name,
-        command=command,
-        config=to_dict(config),
-        seed=None,
-        metrics={"wall_time": Metric(value=wall_time_s, unit="s")},
-        labels={
-            "title": config.title,
-            "question": config.question,
-            "base": config.base,
-            "primary": "test_accuracy",
-            "data": description,
-            "samples_png": samples_png(data),
-            "variants": [_variant_labels(variant) for variant in config.variants],
-        },
-        **provenance(),
-        wall_time_s=wall_time_s,
+    recorder = Recorder(Study, name=config.name, config=to_dict(config), command=command, seed=None)
+    recorder.result = Study(
+        title=config.title,
+        question=config.question,
+        base=config.base,
+        data=StudyData(
+            name=facts.name,
+            title=facts.title,
+            description=facts.description,
+            num_train=facts.num_train,
+            num_validation=facts.num_validation,
+            num_test=facts.num_test,
+            num_classes=len(facts.class_names),
+            chance_accuracy_percent=100 / len(facts.class_names),
+        ),
+        variants=tuple(variant.about for variant in config.variants),
+        seeds=config.seeds,
+        samples_png=samples_png(data),
     )
+    return recorder.finish()
 
 
-def _variant_labels(variant: Variant) -> dict[str, Any]:
-    return {
-        "name": variant.name,
-        "title": variant.title,
-        "change": variant.change,
-        "paper_top1": variant.paper_top1,
-        "paper_note": variant.paper_note,
-        "paper_same_size": variant.paper_same_size,
-        "comparable": not variant.control,
-        "control": variant.control,
-    }
-
-
-def read_study_record(out: Path) -> RunRecord:
+def read_study_record(out: Path) -> Record[Study]:
     """The study's own record.
 
     Raises:
@@ -201,9 +178,9 @@ def read_study_record(out: Path) -> RunRecord:
     if not (out / RUN_FILE).is_file():
         what = "is a file" if out.is_file() else "holds something else than a study"
         raise ConfigError(f"{out} {what}. Choose another --out, or an empty folder.")
-    record = read_run_record(out)
+    record: Record[Any] = read_record(out)
     if record.kind != "study":
-        raise ConfigError(f"{out} holds a run of kind {record.kind!r}, not a study. Choose another --out.")
+        raise ConfigError(f"{out} holds a record of kind {record.kind!r}, not a study. Choose another --out.")
     return record
 
 

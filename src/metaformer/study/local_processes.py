@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -18,8 +18,10 @@ import torch
 
 from metaformer.core.errors import ConfigError
 from metaformer.core.machine import available_cores
+from metaformer.core.records import Failure, Recorder, Training
 from metaformer.study.event import StudyEvent
-from metaformer.study.worker import EXECUTION, LEAVING_S, PRELOAD, Task, work, write_failure
+from metaformer.study.folder import run_folder
+from metaformer.study.worker import EXECUTION, LEAVING_S, PRELOAD, Task, failure_recorder, work
 from metaformer.train.config import Execution, Run
 
 
@@ -71,7 +73,7 @@ class _Worker:
     process: BaseProcess
     progress: Connection
     task: Task
-    started: float = field(default_factory=time.perf_counter)
+    recorder: Recorder[Training]
 
 
 def gpu_names(device: str) -> list[str]:
@@ -101,7 +103,7 @@ def _start(task: Task) -> _Worker:
     process.start()
     # The child has the other end now; with ours closed, its death is an end of file.
     sender.close()
-    return _Worker(process=process, progress=receiver, task=task)
+    return _Worker(process=process, progress=receiver, task=task, recorder=failure_recorder(task.run, task.command))
 
 
 def _context() -> Any:
@@ -124,11 +126,11 @@ def _next_event(worker: _Worker) -> StudyEvent:
         return StudyEvent(run=task.run, **worker.progress.recv())
     except (EOFError, OSError):
         worker.process.join()
-        reason = f"the process ended without a word (exit code {worker.process.exitcode})"
+        message = f"the process ended without a word (exit code {worker.process.exitcode})"
+        failure = Failure(kind="lost_process", message=message)
         with suppress(OSError):
-            seconds = time.perf_counter() - worker.started
-            write_failure(task.run, task.out, task.command, reason=reason, wall_time_s=seconds)
-        return StudyEvent(kind="failed", run=task.run, reason=reason)
+            worker.recorder.finish(failure).write(run_folder(task.out, task.run))
+        return StudyEvent(kind="failed", run=task.run, failure=failure)
 
 
 def _stop(workers: list[_Worker]) -> None:

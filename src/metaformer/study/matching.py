@@ -10,7 +10,7 @@ from metaformer.core.errors import ConfigError, unknown
 from metaformer.data.source import DataSource
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.timm_model import ModelConfig, TimmModelConfig, build_model
-from metaformer.study.config import StudyConfig, Variant, choose_variants
+from metaformer.study.config import PlannedVariant, StudyConfig, choose_variants
 from metaformer.study.width import describe, scaled, steps, with_dims
 from metaformer.train.first_model import fit_to_data
 
@@ -84,7 +84,7 @@ class _Costs:
         return self._known[key]
 
 
-def _matched(row: Variant, base: ModelConfig, costs: _Costs) -> Variant:
+def _matched(row: PlannedVariant, base: ModelConfig, costs: _Costs) -> PlannedVariant:
     target = costs.of(base)
     try:
         error = costs.of(row.model) / target - 1
@@ -99,7 +99,8 @@ def _matched(row: Variant, base: ModelConfig, costs: _Costs) -> Variant:
         return row
     what = "MACs" if costs.measure == "macs" else "parameters"
     rest = "" if abs(best.error) <= TOLERANCE else f" ({best.error:+.1%} is the nearest that its channels allow)"
-    return replace(row, model=best.model, change=f"{row.change}; {describe(best.model)} for equal {what}{rest}")
+    change = f"{row.about.change}; {describe(best.model)} for equal {what}{rest}"
+    return replace(row, model=best.model, about=replace(row.about, change=change))
 
 
 def _search(model: ModelConfig, error_of: Callable[[ModelConfig], float]) -> _Candidate:

@@ -3,7 +3,6 @@
 import copy
 import pickle
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from metaformer.block.token_mixers import TokenMixerConfig
 from metaformer.core.compiling import compile_module
 from metaformer.core.configs import from_dict, to_dict
 from metaformer.core.errors import ShapeError
+from metaformer.core.records import Check
 
 GRIDS: tuple[Grid, ...] = ((8, 8), (7, 7), (5, 9), (1, 4))  # even, odd, oblong, thin
 DIM = 64
@@ -27,15 +27,6 @@ class NoteError(Exception):
     """A check found something that is allowed, and worth knowing."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One promise, and whether it is kept."""
-
-    name: str
-    status: str  # "pass", "fail" or "note" (allowed, and worth knowing)
-    detail: str = ""  # the failing example
-
-
 def check_contract(config: TokenMixerConfig, *, with_compile: bool = False) -> Iterator[Check]:
     """Checks a mixer promise by promise, one at a time; nothing that it raises gets through.
 
@@ -43,21 +34,21 @@ def check_contract(config: TokenMixerConfig, *, with_compile: bool = False) -> I
         config: Of the mixer.
         with_compile: Compile it too, which takes a minute and a C++ compiler.
     """
-    checks = CHECKS | ({"gives the same under torch.compile": _compile} if with_compile else {})
-    for name, check in checks.items():
+    checks = CHECKS | ({"compile": ("gives the same under torch.compile", _compile)} if with_compile else {})
+    for id, (name, check) in checks.items():
         torch.manual_seed(0)
         try:
             check(config)
         except BrokenPromiseError as broken:
-            yield Check(name=name, status="fail", detail=str(broken))
+            yield Check(id=id, name=name, status="fail", detail=str(broken))
         except NoteError as note:
-            yield Check(name=name, status="note", detail=str(note))
+            yield Check(id=id, name=name, status="note", detail=str(note))
         # A stranger's code may raise anything.
         except Exception as error:
             lines = str(error).strip().splitlines()
-            yield Check(name=name, status="fail", detail=f"{type(error).__name__}: {lines[0] if lines else ''}")
+            yield Check(id=id, name=name, status="fail", detail=f"{type(error).__name__}: {lines[0] if lines else ''}")
         else:
-            yield Check(name=name, status="pass")
+            yield Check(id=id, name=name, status="pass")
 
 
 def _build(config: TokenMixerConfig, grid: Grid = GRIDS[0]) -> nn.Module:
@@ -189,16 +180,21 @@ def _compile(config: TokenMixerConfig) -> None:
     _same(compile_module(module)(x), module(x), "compiled")
 
 
-CHECKS: dict[str, Callable[[TokenMixerConfig], None]] = {
-    "the config comes back from JSON and from pickle": _config,
-    "keeps the shape on even, odd, oblong and thin grids": _shape,
-    "takes any grid, or says that it cannot": _any_grid,
-    "gradients reach the input and every parameter": _gradients,
-    "the same input gives the same output": _deterministic,
-    "the same seed gives the same first weights": _first_weights,
-    "samples of a batch do not see each other": _batch,
-    "gives the same in channels_last": _channels_last,
-    "runs in float64": _float64,
-    "can be exported by torch.export": _export,
-    "its state dict holds all that decides its output": _state,
+CHECKS: dict[str, tuple[str, Callable[[TokenMixerConfig], None]]] = {
+    "config": ("the config comes back from JSON and from pickle", _config),
+    "shape": ("keeps the shape on even, odd, oblong and thin grids", _shape),
+    "any_grid": ("takes any grid, or says that it cannot", _any_grid),
+    "gradients": ("gradients reach the input and every parameter", _gradients),
+    "deterministic": ("the same input gives the same output", _deterministic),
+    "first_weights": ("the same seed gives the same first weights", _first_weights),
+    "batch": ("samples of a batch do not see each other", _batch),
+    "channels_last": ("gives the same in channels_last", _channels_last),
+    "float64": ("runs in float64", _float64),
+    "export": ("can be exported by torch.export", _export),
+    "state": ("its state dict holds all that decides its output", _state),
+}
+# Without these a mixer cannot be trained; by the check's id.
+REQUIRED = {
+    "config": "The mixer's config cannot be written down and read again",
+    "shape": "The mixer does not keep the shape",
 }

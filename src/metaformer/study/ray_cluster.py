@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ import torch
 
 from metaformer.core.atomic_write import atomic_path
 from metaformer.core.errors import ConfigError, MissingExtraError, first_line
-from metaformer.core.run_record import RUN_FILE
-from metaformer.study.event import StudyEvent, reason_of
+from metaformer.core.records import RUN_FILE, Failure, FailureKind, Recorder, Training, failure_of
+from metaformer.study.event import StudyEvent
 from metaformer.study.folder import run_folder
-from metaformer.study.worker import EXECUTION, perform_run, write_failure
+from metaformer.study.worker import EXECUTION, failure_recorder, perform_run
 from metaformer.train.config import Execution, Run
 
 # A run whose machine was lost is tried again elsewhere, so many times in all.
@@ -63,7 +63,7 @@ class RayCluster:
             _connect(ray, self.address)
         num_gpus = self.num_gpus if self.num_gpus is not None else float(_has_gpus(ray))
         task = ray.remote(num_cpus=1, num_gpus=num_gpus, max_retries=0, num_returns="streaming")(_remote_run)
-        waiting = deque(_Job(run=run) for run in runs)
+        waiting = deque(_Job(run=run, recorder=failure_recorder(run, command)) for run in runs)
         under_way: dict[Any, _Job] = {}
         try:
             while waiting or under_way:
@@ -78,7 +78,7 @@ class RayCluster:
                     job.num_tries += 1
                 ready, _ = ray.wait(list(under_way), num_returns=1, timeout=1.0, fetch_local=False)
                 for stream in ready:
-                    event = _next_event(ray, stream, under_way[stream], out=out, command=command)
+                    event = _next_event(ray, stream, under_way[stream], out=out)
                     if event.kind != "epoch":
                         job = under_way.pop(stream)
                     if event.kind == "lost":
@@ -94,8 +94,8 @@ class RayCluster:
 @dataclass
 class _Job:
     run: Run
+    recorder: Recorder[Training]
     num_tries: int = 0
-    started: float = field(default_factory=time.perf_counter)
 
 
 def _ray() -> Any:
@@ -146,7 +146,7 @@ def _remote_run(run: Run, command: str, execution: Execution, saved: Files) -> I
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="metaformer-") as place:
         folder = Path(place)
-        sent = clock = time.perf_counter()
+        sent = time.perf_counter()
         try:
             _write(saved, folder)
             for news in perform_run(run, folder, command=command, execution=execution):
@@ -154,23 +154,23 @@ def _remote_run(run: Run, command: str, execution: Execution, saved: Files) -> I
                 yield news | ({"saved": _files(folder, CHECKPOINTS)} if is_due else {})
                 sent = time.perf_counter() if is_due else sent
         except Exception as error:
-            yield {"kind": "failed", "reason": reason_of(error), "seconds": time.perf_counter() - clock}
+            yield {"kind": "failed", "failure": failure_of(error)}
             return
         yield {"kind": "finished", "files": _files(folder, "*")}
 
 
-def _next_event(ray: Any, stream: Any, job: _Job, *, out: Path, command: str) -> StudyEvent:
+def _next_event(ray: Any, stream: Any, job: _Job, *, out: Path) -> StudyEvent:
     """What a run says next; "lost" for one that must be tried again."""
     try:
         news = ray.get(next(stream))
     except StopIteration:
-        news = {"kind": "failed", "reason": "the run ended without a word"}
+        news = _failed("lost_process", "the run ended without a word")
     # A machine that was lost, or a process on it.
     except ray.exceptions.RayError as error:
         reason = first_line(error)
         if job.num_tries < MOST_TRIES:
-            return StudyEvent(kind="lost", run=job.run, reason=reason)
-        news = {"kind": "failed", "reason": f"lost {MOST_TRIES} times; the last time: {reason}"}
+            return StudyEvent(kind="lost", run=job.run, failure=Failure(kind="lost_process", message=reason))
+        news = _failed("lost_process", f"lost {MOST_TRIES} times; the last time: {reason}")
     folder = run_folder(out, job.run)
     if news["kind"] == "epoch" and (saved := news.pop("saved", None)):
         # Without it the run goes on all the same.
@@ -180,10 +180,9 @@ def _next_event(ray: Any, stream: Any, job: _Job, *, out: Path, command: str) ->
     if news["kind"] == "finished":
         news = _arrived(news["files"], folder)
     if news["kind"] == "failed":
-        seconds = news.pop("seconds", time.perf_counter() - job.started)
         # The reason may be that nothing can be written.
         with suppress(OSError):
-            write_failure(job.run, out, command, reason=news["reason"], wall_time_s=seconds)
+            job.recorder.finish(news["failure"]).write(folder)
     return StudyEvent(run=job.run, **news)
 
 
@@ -192,8 +191,12 @@ def _arrived(files: Files, folder: Path) -> dict[str, Any]:
         _write(files, folder)
         _remove_checkpoints(folder, but={})
     except OSError as error:
-        return {"kind": "failed", "reason": f"the result cannot be written into {folder}: {error.strerror or error}"}
+        return _failed("disk", f"the result cannot be written into {folder}: {error.strerror or error}")
     return {"kind": "finished"}
+
+
+def _failed(kind: FailureKind, message: str) -> dict[str, Any]:
+    return {"kind": "failed", "failure": Failure(kind=kind, message=message)}
 
 
 def _files(folder: Path, pattern: str) -> Files:

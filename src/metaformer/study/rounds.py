@@ -9,7 +9,7 @@ import torch
 
 from metaformer.core.atomic_write import write_json
 from metaformer.core.errors import DataError
-from metaformer.core.run_record import read_json
+from metaformer.core.records import read_json
 
 
 def rounds(

@@ -1,8 +1,7 @@
 """Claim C11 by measurement: time, memory and parameters of each token mixer against the number of tokens."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from metaformer.analysis.scaling import (
-    Exponent,
-    SizeCost,
     Subject,
     Times,
     count_exponent,
@@ -24,8 +21,7 @@ from metaformer.block.site import Site
 from metaformer.block.token_mixers import TokenMixerConfig
 from metaformer.core.configs import to_dict
 from metaformer.core.errors import ConfigError, DataError
-from metaformer.core.machine import provenance
-from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
+from metaformer.core.records import RUN_FILE, CostSeries, Recorder, Scaling, SizeCost, read_record
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.metaformer import MetaFormer
 from metaformer.study.rounds import Share, clear_rounds, rounds
@@ -91,7 +87,7 @@ def measure_scaling(
     if is_measured(folder, asked):
         yield config.num_rounds, config.num_rounds
         return
-    clock = time.perf_counter()
+    recorder = Recorder(Scaling, name=SCALING, config=asked, command=command, seed=None)
     times: dict[tuple[str, str], list[Times]] = {(one.level, one.name): [] for one in subjects}
     share = Share()
     for number, rows in rounds(folder, asked, config.num_rounds, partial(_round, subjects, config)):
@@ -100,19 +96,14 @@ def measure_scaling(
         for row in rows:
             share.add(row["wall_s"], row["cpu_s"])
         yield number + 1, config.num_rounds
-    series = [_series(one, size_costs(one, config.sides), times[one.level, one.name]) for one in subjects]
-    seconds = time.perf_counter() - clock
-    RunRecord(
-        kind="scaling",
-        name="scaling",
-        command=command,
-        config=asked,
-        seed=None,
-        metrics={"wall_time": Metric(value=seconds, unit="s")},
-        labels={"series": series, "num_threads": 1, "batch_size": config.batch_size, "cpu_share": share.value},
-        **provenance(),
-        wall_time_s=seconds,
-    ).write(folder)
+    recorder.result = Scaling(
+        batch_size=config.batch_size,
+        num_threads=1,
+        num_rounds=config.num_rounds,
+        cpu_share=share.value,
+        series=tuple(_series(one, size_costs(one, config.sides), times[one.level, one.name]) for one in subjects),
+    )
+    recorder.finish().write(folder)
     clear_rounds(folder)
 
 
@@ -130,23 +121,18 @@ def is_measured(folder: Path, settings: Mapping[str, Any]) -> bool:
     if not (folder / RUN_FILE).is_file():
         return False
     try:
-        return read_run_record(folder).config == settings
+        return read_record(folder).config == settings
     except DataError:
         return False
 
 
-def _series(subject: Subject, costs: Sequence[SizeCost], times: Sequence[Times]) -> dict[str, Any]:
-    exponent = fit_exponent(times)
-    return {
-        "name": subject.name,
-        "level": subject.level,
-        "points": [asdict(cost) | {"times_ms": [by_size[cost.num_tokens] for by_size in times]} for cost in costs],
-        "time_exponent": _plain(exponent),
-        "macs_exponent": count_exponent({cost.num_tokens: cost.macs for cost in costs}),
-        "params_exponent": count_exponent({cost.num_tokens: cost.params for cost in costs}),
-        "memory_exponent": count_exponent({cost.num_tokens: cost.memory_mib for cost in costs}),
-    }
-
-
-def _plain(exponent: Exponent | None) -> dict[str, Any] | None:
-    return None if exponent is None else asdict(exponent) | {"fitted_tokens": list(exponent.fitted_tokens)}
+def _series(subject: Subject, costs: Sequence[SizeCost], times: Sequence[Times]) -> CostSeries:
+    return CostSeries(
+        name=subject.name,
+        level=subject.level,
+        points=tuple(replace(one, times_ms=tuple(by_size[one.num_tokens] for by_size in times)) for one in costs),
+        time_exponent=fit_exponent(times),
+        macs_exponent=count_exponent({one.num_tokens: one.macs for one in costs}),
+        params_exponent=count_exponent({one.num_tokens: one.params for one in costs}),
+        memory_exponent=count_exponent({one.num_tokens: one.memory_mib for one in costs}),
+    )

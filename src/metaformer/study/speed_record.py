@@ -1,6 +1,5 @@
 """How fast each variant's model answers, and how much memory it needs: measured side by side, after the training."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,11 +13,10 @@ from torch import Tensor, nn
 from metaformer.analysis.timing import inference_memory_mib, time_calls
 from metaformer.core.configs import to_dict
 from metaformer.core.errors import ConfigError
-from metaformer.core.machine import provenance
-from metaformer.core.run_record import Metric, RunRecord
+from metaformer.core.records import Recorder, Speed, Spread, VariantSpeed
 from metaformer.data.source import DataSource
 from metaformer.models.timm_model import build_model
-from metaformer.study.config import StudyConfig, Variant
+from metaformer.study.config import PlannedVariant, StudyConfig
 from metaformer.study.rounds import Share, clear_rounds, rounds
 from metaformer.study.scaling_record import is_measured
 from metaformer.train.first_model import fit_to_data
@@ -53,7 +51,7 @@ def measure_speed(
     if is_measured(folder, asked):
         yield config.num_rounds, config.num_rounds
         return
-    clock = time.perf_counter()
+    recorder = Recorder(Speed, name=SPEED, config=asked, command=command, seed=None)
     subjects = _subjects(study.variants, data, config)
     times: dict[str, list[float]] = {subject.name: [] for subject in subjects}
     share = Share()
@@ -62,23 +60,13 @@ def measure_speed(
             times[name].append(timed["latency_ms"])
             share.add(timed["wall_s"], timed["cpu_s"])
         yield number + 1, config.num_rounds
-    seconds = time.perf_counter() - clock
-    RunRecord(
-        kind="speed",
-        name="speed",
-        command=command,
-        config=asked,
-        seed=None,
-        metrics={"wall_time": Metric(value=seconds, unit="s")},
-        labels={
-            "batch_size": config.batch_size,
-            "num_threads": 1,
-            "cpu_share": share.value,
-            "variants": [_measured(subject, times[subject.name]) for subject in subjects],
-        },
-        **provenance(),
-        wall_time_s=seconds,
-    ).write(folder)
+    recorder.result = Speed(
+        batch_size=config.batch_size,
+        num_threads=1,
+        cpu_share=share.value,
+        variants=tuple(_measured(subject, times[subject.name]) for subject in subjects),
+    )
+    recorder.finish().write(folder)
     clear_rounds(folder)
 
 
@@ -89,7 +77,7 @@ class _Subject:
     x: Tensor
 
 
-def _subjects(variants: Sequence[Variant], data: DataSource, config: SpeedConfig) -> list[_Subject]:
+def _subjects(variants: Sequence[PlannedVariant], data: DataSource, config: SpeedConfig) -> list[_Subject]:
     x = torch.randn(config.batch_size, data.facts.in_chans, *data.facts.image_size)
     found = []
     for variant in variants:
@@ -105,9 +93,9 @@ def _round(subjects: Sequence[_Subject], config: SpeedConfig) -> dict[str, dict[
     return {one.name: asdict(time_calls(one.model, one.x, seconds=config.seconds)) for one in subjects}
 
 
-def _measured(subject: _Subject, times: Sequence[float]) -> dict[str, Any]:
-    return {
-        "name": subject.name,
-        "latency_ms": {"median": median(times), "low": min(times), "high": max(times)},
-        "memory_mib": inference_memory_mib(subject.model, subject.x),
-    }
+def _measured(subject: _Subject, times: Sequence[float]) -> VariantSpeed:
+    return VariantSpeed(
+        name=subject.name,
+        latency_ms=Spread(median=median(times), low=min(times), high=max(times)),
+        memory_mib=inference_memory_mib(subject.model, subject.x),
+    )

@@ -1,18 +1,14 @@
 """A learning rate for each variant: one recipe for all favours the row that it was made for."""
 
-import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from metaformer.core.configs import to_dict
 from metaformer.core.difference import first_difference
 from metaformer.core.errors import ConfigError, DataError
-from metaformer.core.machine import provenance
-from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
-from metaformer.study.config import StudyConfig, Variant, choose_variants, with_epochs
+from metaformer.core.records import RUN_FILE, Record, Recorder, Training, TriedRate, TunedVariant, Tuning, read_record
+from metaformer.study.config import PlannedVariant, StudyConfig, choose_variants, with_epochs
 from metaformer.study.event import Executor, StudyEvent
 from metaformer.study.folder import finished_before, plan, run_folder
 from metaformer.train.config import Run, TrainConfig
@@ -61,7 +57,7 @@ def tuning_runs(study: StudyConfig, tune: TuneConfig) -> dict[str, dict[float, R
     }
 
 
-def _run(study: StudyConfig, variant: Variant, train: TrainConfig) -> Run:
+def _run(study: StudyConfig, variant: PlannedVariant, train: TrainConfig) -> Run:
     (run,) = plan(replace(study, variants=(replace(variant, train=train),), seeds=(TUNING_SEED,)))
     return replace(run, name=f"{variant.name}-lr{train.lr:.4g}")
 
@@ -96,19 +92,20 @@ def tune_study(
     runs = [run for by_factor in grid.values() for run in by_factor.values()]
     before = [finished_before(folder, run) for run in runs]
     yield from (event for event in before if event)
-    started = time.perf_counter()
+    settings = {"tune": to_dict(tune), "train": to_dict(study.train)}
+    recorder = Recorder(Tuning, name=study.name, config=settings, command=command, seed=TUNING_SEED)
     left = [run for event, run in zip(before, runs, strict=True) if not event]
     yield from executor.perform(left, folder, command=command)
-    seconds = time.perf_counter() - started
     found = {row.name: _choice(row, study, by_factor=grid[row.name], folder=folder) for row in chosen.variants}
-    rows = _rows(old) | found
-    _record(study, tune, rows, command=command, seconds=seconds).write(folder)
+    rows = {one.name: one for one in old.measured.variants} | found if old else found
+    recorder.result = Tuning(variants=tuple(rows[one.name] for one in study.variants if one.name in rows))
+    recorder.finish().write(folder)
 
 
-def _earlier(study: StudyConfig, folder: Path) -> RunRecord | None:
+def _earlier(study: StudyConfig, folder: Path) -> Record[Tuning] | None:
     if not (folder / RUN_FILE).is_file():
         return None
-    record = read_run_record(folder)
+    record = read_record(folder, Tuning)
     there, here = record.config.get("train"), to_dict(study.train)
     if there != here:
         raise ConfigError(
@@ -118,60 +115,39 @@ def _earlier(study: StudyConfig, folder: Path) -> RunRecord | None:
     return record
 
 
-def _rows(record: RunRecord | None) -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in record.labels["variants"]} if record else {}
-
-
-def _record(
-    study: StudyConfig, tune: TuneConfig, rows: Mapping[str, dict[str, Any]], *, command: str, seconds: float
-) -> RunRecord:
-    return RunRecord(
-        kind="tuning",
-        name=study.name,
-        command=command,
-        config={"tune": to_dict(tune), "train": to_dict(study.train)},
-        seed=TUNING_SEED,
-        metrics={"wall_time": Metric(value=seconds, unit="s")},
-        labels={
-            "split": "validation",
-            "variants": [rows[variant.name] for variant in study.variants if variant.name in rows],
-        },
-        **provenance(),
-        wall_time_s=seconds,
-    )
-
-
-def _choice(variant: Variant, study: StudyConfig, *, by_factor: Mapping[float, Run], folder: Path) -> dict[str, Any]:
+def _choice(
+    variant: PlannedVariant, study: StudyConfig, *, by_factor: Mapping[float, Run], folder: Path
+) -> TunedVariant:
     """The rate with the best validation accuracy; of equals the lower loss, then the one nearest to the recipe's."""
     tried = {factor: _outcome(run, folder) for factor, run in by_factor.items()}
     good = {factor: outcome for factor, outcome in tried.items() if outcome is not None}
     recipe_lr = (variant.train or study.train).lr
     best = max(good, key=lambda factor: (*good[factor], -abs(factor - 1)), default=1.0)
-    ends = (min(by_factor), max(by_factor))
-    return {
-        "name": variant.name,
-        "recipe_lr": recipe_lr,
-        "lr": recipe_lr * best,
-        "rates": [run.train.lr for run in by_factor.values()],
-        # Rows of one record may come from grids of several commands.
-        "epochs": [run.train.epochs for run in by_factor.values()],
-        "validation_accuracy": [outcome[0] if outcome else None for outcome in tried.values()],
-        # Beyond the grid there may be a better one.
-        "at_edge": best in ends and len(by_factor) > 1 and bool(good),
-        "failed": not good,
-    }
+    return TunedVariant(
+        name=variant.name,
+        recipe_lr=recipe_lr,
+        lr=recipe_lr * best,
+        # Rows of one record may come from grids of several commands, so each says its epochs.
+        tried=tuple(
+            TriedRate(
+                lr=run.train.lr,
+                epochs=run.train.epochs,
+                validation_accuracy_percent=outcome[0] if (outcome := tried[factor]) else None,
+            )
+            for factor, run in by_factor.items()
+        ),
+        at_edge=best in (min(by_factor), max(by_factor)) and len(by_factor) > 1 and bool(good),
+    )
 
 
 def _outcome(run: Run, folder: Path) -> tuple[float, float] | None:
     """Accuracy, and loss with its sign turned; None for a run that failed."""
     try:
-        record = read_run_record(run_folder(folder, run))
+        trained = read_record(run_folder(folder, run), Training).measured
     except DataError:
         return None
-    if record.error is not None:
-        return None
-    losses = record.history.get("validation_loss") or [float("inf")]
-    return record.metrics["validation_accuracy"].value, -losses[-1] if isfinite(losses[-1]) else float("-inf")
+    loss = trained.final_validation_loss
+    return trained.validation_accuracy_percent, float("-inf") if loss is None else -loss
 
 
 def tuned(study: StudyConfig, out: Path) -> StudyConfig:
@@ -180,7 +156,7 @@ def tuned(study: StudyConfig, out: Path) -> StudyConfig:
     Raises:
         DataError: The folder holds no tuning.
     """
-    rates = {row["name"]: row["lr"] for row in read_run_record(out / TUNING).labels["variants"]}
+    rates = {one.name: one.lr for one in read_record(out / TUNING, Tuning).measured.variants}
     rows = []
     for variant in study.variants:
         recipe = variant.train or study.train

@@ -18,13 +18,11 @@ import torch
 
 from metaformer.analysis.cost import profile
 from metaformer.core.configs import to_dict
-from metaformer.core.machine import provenance
 from metaformer.core.memory import keep_freed_memory
-from metaformer.core.run_record import Metric, RunRecord
+from metaformer.core.records import ModelCost, Recorder, Training, failure_of
 from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
 from metaformer.models.timm_model import build_model
-from metaformer.study.event import reason_of
 from metaformer.study.folder import run_folder
 from metaformer.train.config import Execution, Run
 from metaformer.train.first_model import fit_to_data
@@ -62,7 +60,7 @@ def work(task: Task, progress: Connection) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = task.gpu
     torch.set_num_threads(task.num_threads)
     keep_freed_memory()
-    clock = time.perf_counter()
+    recorder = failure_recorder(task.run, task.command)
     folder = run_folder(task.out, task.run)
     try:
         for news in perform_run(task.run, folder, command=task.command, execution=task.execution):
@@ -72,11 +70,11 @@ def work(task: Task, progress: Connection) -> None:
         # Nobody listens any more: the study was stopped. What is saved is saved.
         return
     except Exception as error:
-        reason, seconds = reason_of(error), time.perf_counter() - clock
+        failure = failure_of(error)
         # The reason may be that nothing can be written.
         with suppress(OSError):
-            write_failure(task.run, task.out, task.command, reason=reason, wall_time_s=seconds)
-        progress.send({"kind": "failed", "reason": reason})
+            recorder.finish(failure).write(folder)
+        progress.send({"kind": "failed", "failure": failure})
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
@@ -97,37 +95,23 @@ def _end_with_parent() -> None:
 def perform_run(run: Run, folder: Path, *, command: str, execution: Execution) -> Iterator[dict[str, Any]]:
     """Performs a run; yields what is known after each epoch."""
     data = open_data(run.data, run.preparation, num_workers=execution.num_workers)
-    costs = measure_costs(run, data)
-    for result in perform(run, data, folder, command=command, costs=costs, execution=execution):
+    cost = measure_cost(run, data)
+    for result in perform(run, data, folder, command=command, cost=cost, execution=execution):
         if isinstance(result, EpochResult):
             yield {"kind": "epoch", "epoch": result.epoch} | _last(result.history)
 
 
-def measure_costs(run: Run, data: DataSource) -> dict[str, Metric]:
+def measure_cost(run: Run, data: DataSource) -> ModelCost:
     """What the run's model costs, counted without building it."""
     with torch.device("meta"):
         model = build_model(fit_to_data(run.model, data))
     cost = profile(model, data.facts.image_size, in_chans=data.facts.in_chans)
-    return {
-        "params": Metric(value=cost.params, unit="parameters"),
-        "frozen": Metric(value=cost.frozen, unit="numbers"),
-        "macs": Metric(value=cost.macs, unit="MACs"),
-    }
+    return ModelCost(params=cost.params, frozen=cost.frozen, macs=cost.macs)
 
 
-def write_failure(run: Run, out: Path, command: str, *, reason: str, wall_time_s: float) -> None:
-    """Leaves a record that says why there is no result."""
-    RunRecord(
-        kind="train",
-        name=run.name,
-        command=command,
-        config=to_dict(run),
-        seed=run.seed,
-        metrics={},
-        **provenance(),
-        wall_time_s=wall_time_s,
-        error=reason,
-    ).write(run_folder(out, run))
+def failure_recorder(run: Run, command: str) -> Recorder[Training]:
+    """Times a run, to leave a record that says why there is no result."""
+    return Recorder(Training, name=run.name, config=to_dict(run), command=command, seed=run.seed)
 
 
 def _last(history: dict[str, list[float]]) -> dict[str, Any]:

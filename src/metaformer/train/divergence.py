@@ -24,6 +24,8 @@ class DivergedError(StoppedError):
         self.epoch, self.step = epoch, step  # the first of each is 1
         self.value = value  # that is no finite number
 
+    failure_kind = "diverged"
+
 
 def find_non_finite(model: nn.Module, images: Tensor, loss: float, fabric: Any) -> str:
     """Where it began, in the words of the process that knows best.

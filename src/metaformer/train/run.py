@@ -7,9 +7,7 @@ import os
 import shlex
 import statistics
 import sys
-import time
 from collections.abc import Callable, Generator, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,10 @@ from torch import nn
 from metaformer.core.configs import to_dict
 from metaformer.core.difference import first_difference
 from metaformer.core.errors import ConfigError, DataError, one_line
-from metaformer.core.machine import provenance
+from metaformer.core.measurement import numbers
 from metaformer.core.memory import keep_freed_memory
-from metaformer.core.run_record import RUN_FILE, Metric, RunRecord, read_run_record
+from metaformer.core.records import RUN_FILE, ModelCost, Record, Recorder, Training, UnreadableImage, read_record
+from metaformer.core.records import History as Columns
 from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
 from metaformer.fast.for_training import for_training
@@ -64,7 +63,7 @@ def train(
     command: str | None = None,
     watch: Callable[[Iterator[Result]], None] | None = None,
     stop: Callable[[], int] = lambda: 0,
-) -> RunRecord | None:
+) -> Record[Training] | None:
     """Trains one model, as `metaformer train` does; the same call continues a run that was stopped.
 
     Args:
@@ -101,7 +100,7 @@ def train(
         watch(results)
     for _ in results:
         pass
-    return read_run_record(out) if os.environ.get("RANK", "0") == "0" else None
+    return read_record(out, Training) if os.environ.get("RANK", "0") == "0" else None
 
 
 def perform(
@@ -110,7 +109,7 @@ def perform(
     folder: Path,
     *,
     command: str,
-    costs: dict[str, Metric] | None = None,
+    cost: ModelCost | None = None,
     execution: Execution = Execution(),  # noqa: B008 (frozen)
     stop: Callable[[], int] = lambda: 0,
 ) -> Iterator[Result]:
@@ -121,7 +120,7 @@ def perform(
         data: The opened data source of that name.
         folder: For checkpoints, log, weights and record; held alone for as long as the run lasts.
         command: The command that does it again, for the record.
-        costs: Metrics of the model that the record shall carry, measured elsewhere.
+        cost: What the model costs, for the record, where the caller has counted it.
         execution: What does not change the result.
         stop: As in the loop.
 
@@ -130,7 +129,7 @@ def perform(
         DataError: The folder cannot be written, or its checkpoints cannot be read.
         StoppedError: The run diverged, was interrupted, or lacks memory, disk or another process.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
+    recorder = Recorder(Training, name=run.name, config=to_dict(run), command=command, seed=run.seed)
     fabric = start_fabric(run.train, execution)
     is_first = fabric.global_rank == 0
     with naming_lost_processes(fabric), hold_folder(folder) if is_first else contextlib.nullcontext():
@@ -173,30 +172,32 @@ def perform(
         if not is_first:
             return
         best_epoch = 1 + max(range(len(history["epoch"])), key=lambda i: history["validation_accuracy"][i])
-        how = {
-            "best_epoch": best_epoch,
-            "kept_epoch": kept_epoch,
-            "execution": to_dict(execution),
-            "num_processes": fabric.world_size,
-            "data": data_settings(data),
-        }
-        record = RunRecord(
-            kind="train",
-            name=run.name,
-            command=command,
-            config=to_dict(run),
-            seed=run.seed,
-            metrics=_metrics(history, kept_epoch, test, peak_memory_mib(fabric.device)) | (costs or {}),
-            history=history,
-            labels=_labels(data, test) | how,
-            **provenance(started),
-            wall_time_s=time.perf_counter() - clock,
+        (train_loss,) = numbers(history["train_loss"][-1:])
+        recorder.result = Training(
+            test_accuracy_percent=test.accuracy if test else None,
+            test_loss=test.loss if test else None,
+            validation_accuracy_percent=history["validation_accuracy"][kept_epoch - 1],
+            train_loss=train_loss,
+            images_per_second=statistics.median(history["images_per_second"]),
+            train_time_s=history["seconds"][-1],
+            peak_memory_mib=peak_memory_mib(fabric.device),
+            best_epoch=best_epoch,
+            kept_epoch=kept_epoch,
+            cost=cost,
+            history=Columns.of(history),
+            class_names=tuple(data.facts.class_names),
+            per_class_accuracy_percent=numbers(test.per_class_accuracy) if test else (),
+            num_unreadable=len(data.unreadable),
+            unreadable=tuple(UnreadableImage(name=name, reason=reason) for name, reason in data.unreadable[:NAMED]),
+            data=data_settings(data),
+            execution=to_dict(execution),
+            num_processes=fabric.world_size,
         )
         best_elsewhere = best_epoch != kept_epoch and execution.save_best and run.train.final_weights == "last"
-        _leave(model, data, record, folder, best_epoch=best_epoch if best_elsewhere else None)
+        _leave(model, data, recorder.finish(), folder, best_epoch=best_epoch if best_elsewhere else None)
 
 
-def finished_run(run: Run, data: DataSource, folder: Path) -> RunRecord | None:
+def finished_run(run: Run, data: DataSource, folder: Path) -> Record[Training] | None:
     """The record of this run, where the folder holds it, finished; the same data may lie elsewhere by now.
 
     Raises:
@@ -205,13 +206,13 @@ def finished_run(run: Run, data: DataSource, folder: Path) -> RunRecord | None:
     """
     if not (folder / RUN_FILE).exists():
         return None
-    record = read_run_record(folder)
+    record = read_record(folder, Training)
     # One that failed is tried again.
-    if record.error is not None:
+    if record.result is None:
         return None
     here, there = to_dict(run), dict(record.config)
     content = data_settings(data)
-    if record.labels.get("data") == content:
+    if record.result.data == content:
         there["data"] = here["data"]
     if there == here:
         return record
@@ -253,7 +254,9 @@ def _naming_memory(run: Run, execution: Execution, fabric: Any) -> Iterator[None
         raise OutOfMemoryError(advice(run.train, execution, local)) from None
 
 
-def _leave(model: nn.Module, data: DataSource, record: RunRecord, folder: Path, *, best_epoch: int | None) -> None:
+def _leave(
+    model: nn.Module, data: DataSource, record: Record[Training], folder: Path, *, best_epoch: int | None
+) -> None:
     """Writes what a finished run leaves besides its weights; the record last: it says that the run is finished."""
     checkpoints = Checkpoints(folder)
     with naming_disk_errors(f"the result into {folder}", KEPT):
@@ -263,15 +266,6 @@ def _leave(model: nn.Module, data: DataSource, record: RunRecord, folder: Path, 
         record.write(folder)
     # The record is there: what a resume would need is not needed any more.
     checkpoints.clear()
-
-
-def _labels(data: DataSource, test: Evaluation | None) -> dict[str, Any]:
-    return {
-        "class_names": list(data.facts.class_names),
-        "per_class_accuracy": list(test.per_class_accuracy) if test else None,
-        "num_unreadable": len(data.unreadable),
-        "unreadable": [list(pair) for pair in data.unreadable[:NAMED]],
-    }
 
 
 def _save(model: nn.Module, path: Path, data: DataSource) -> None:
@@ -297,21 +291,3 @@ def _test(model: nn.Module, data: DataSource, fabric: Any, *, epoch: int) -> Eva
         return None
     require_finite_scores(test, "test", epoch=epoch, step=0)
     return test
-
-
-def _metrics(history: History, kept_epoch: int, test: Evaluation | None, memory_mib: float) -> dict[str, Metric]:
-    metrics = {
-        # Of the weights that were kept, as the test accuracy is.
-        "validation_accuracy": Metric(value=history["validation_accuracy"][kept_epoch - 1], unit="%"),
-        "train_loss": Metric(value=history["train_loss"][-1], unit="nats"),
-        "images_per_second": Metric(value=statistics.median(history["images_per_second"]), unit="images/s"),
-        "train_time": Metric(value=history["seconds"][-1], unit="s"),
-        "peak_memory": Metric(value=memory_mib, unit="MiB"),
-    }
-    if test is None:
-        return metrics
-    tested = {
-        "test_accuracy": Metric(value=test.accuracy, unit="%"),
-        "test_loss": Metric(value=test.loss, unit="nats"),
-    }
-    return tested | metrics

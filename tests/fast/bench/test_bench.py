@@ -1,18 +1,16 @@
 """The bench, on a small model: who is measured, what is checked, what is written."""
 
 import math
-from datetime import UTC, datetime
 
 import pytest
 import torch
 
-from metaformer.core.run_record import read_run_record
 from metaformer.fast import candidates
 from metaformer.fast.backends import plain_backend
 from metaformer.fast.bench import inference, peers, training
 from metaformer.fast.bench.inference import run_contest
 from metaformer.fast.bench.peers import PEERS, YARDSTICK, bench_case
-from metaformer.fast.bench.record import write_bench
+from metaformer.fast.bench.record import bench_result
 from metaformer.fast.bench.scaling import Scaling, fit_exponent, measure_scaling
 from metaformer.fast.bench.training import peak_memory_mib, run_training
 from metaformer.fast.contest import NotHereError, TurnTimes
@@ -171,27 +169,12 @@ def test_the_record_holds_every_number(cells, tmp_path):
     result = inference.ContestResult(
         name=NAME, batch_size=1, side_px=64, dtype="float32", cells=(*result.cells, skipped)
     )
-    write_bench(
-        tmp_path,
-        name=NAME,
-        contests=[result],
-        training=[],
-        macs=10**9,
-        scaling=scaling,
-        peak_gflops=100.0,
-        settings={"rounds": 3},
-        command="metaformer bench",
-        started=datetime.now(UTC),
-        wall_time_s=1.0,
-    )
-    record = read_run_record(tmp_path)
-    place = "inference/batch 1/64 px/float32"
-    assert record.kind == "bench"
-    assert record.metrics[f"{place}/timm, eager/time"].value == 1e3 * by_peer["timm, eager"].timing.median
-    assert record.metrics[f"{place}/timm, eager/ratio_to_ours"].unit == "times"
-    assert record.metrics["cost_exponent"].value == scaling.exponent
-    assert record.metrics["multiply_add_peak"].value == 100
-    assert record.labels["skipped"] == {f"{place}/OpenVINO": "not installed"}
+    bench = bench_result([result], scaling, macs=10**9, peak_gflops=100.0, rounds=3)
+    shown = bench.contest("inference", batch_size=1, side_px=64, dtype="float32")
+    assert shown.peer("timm, eager").time_ms == 1e3 * by_peer["timm, eager"].timing.median
+    assert shown.peer("timm, eager").ratio_to_ours == by_peer["timm, eager"].ratio
+    assert shown.peers[-1].skipped == "not installed"
+    assert bench.growth.exponent == scaling.exponent
 
 
 def test_a_training_contestant_that_fails_does_not_keep_the_others(monkeypatch):

@@ -18,7 +18,7 @@ def rows(study_folder):
 def test_every_chart_is_drawn(rows):
     assert list(charts(rows, class_names=CLASSES)) == [
         "difference",
-        "curve-validation_accuracy",
+        "curve-validation_accuracy_percent",
         "curve-validation_loss",
         "curve-train_loss",
         "macs",
@@ -49,11 +49,11 @@ def test_a_control_far_away_does_not_squeeze_the_axis(rows):
 
 
 def test_curves_hold_a_mean_a_band_and_each_seed(rows):
-    traces = charts(rows)["curve-validation_accuracy"].data
+    traces = charts(rows)["curve-validation_accuracy_percent"].data
     of_conv = [trace.meta for trace in traces if trace.legendgroup == "conv"]
     assert of_conv == ["seed", "seed", "seed", "band", "mean"]
     mean = next(trace for trace in traces if trace.legendgroup == "conv" and trace.meta == "mean")
-    by_seed = next(row for row in rows if row.name == "conv").curves["validation_accuracy"].values()
+    by_seed = next(row for row in rows if row.name == "conv").curves["validation_accuracy_percent"].values()
     assert list(mean.y) == pytest.approx([sum(values) / 3 for values in zip(*by_seed, strict=True)])
 
 

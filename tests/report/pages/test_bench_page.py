@@ -1,36 +1,31 @@
 import re
+from dataclasses import replace
 
 import pytest
 
 from metaformer.core.errors import DataError
-from metaformer.core.machine import provenance
-from metaformer.core.run_record import Metric, RunRecord
+from metaformer.core.records import Bench, BenchContest, BenchGrowth, BenchPeer, Recorder
 from metaformer.report.charts.bar_chart import Bar, bar_chart
 from metaformer.report.pages.bench_page import write_bench_page
 
-PLACE = "inference/batch 8/224 px/float32"
+INFERENCE = BenchContest(
+    phase="inference",
+    batch_size=8,
+    side_px=224,
+    dtype="float32",
+    peers=(
+        BenchPeer(name="ours, optimized", time_ms=10.0, ratio_to_ours=1.0, largest_difference=0.0),
+        BenchPeer(name="timm, <eager>", time_ms=21.5, ratio_to_ours=2.15, largest_difference=2e-6),
+        BenchPeer(name="OpenVINO", skipped="not installed"),
+    ),
+)
 
 
-def bench(folder, *, kind="bench", **more):
-    times = {"ours, optimized": (10.0, 1.0), "timm, <eager>": (21.5, 2.15)}
-    metrics = {f"{PLACE}/{peer}/time": Metric(value=time, unit="ms/image") for peer, (time, _) in times.items()}
-    metrics |= {
-        f"{PLACE}/{peer}/ratio_to_ours": Metric(value=ratio, unit="times") for peer, (_, ratio) in times.items()
-    }
-    metrics[f"{PLACE}/timm, <eager>/largest_difference"] = Metric(value=2e-6, unit="of the largest score")
-    metrics[f"{PLACE}/ours, optimized/largest_difference"] = Metric(value=0.0, unit="of the largest score")
-    metrics |= {name.replace("__", "/"): Metric(value=value, unit="") for name, value in more.items()}
-    RunRecord(
-        kind=kind,
-        name="poolformer_s12",
-        command="metaformer bench",
-        config={"rounds": 10},
-        seed=0,
-        metrics=metrics,
-        labels={"skipped": {f"{PLACE}/OpenVINO": "not installed"}},
-        **provenance(),
-        wall_time_s=1.0,
-    ).write(folder)
+def bench(folder, *contests, growth=None):
+    recorder = Recorder(Bench, name="poolformer_s12", config={"rounds": 10}, command="metaformer bench", seed=0)
+    contests = contests or (INFERENCE,)
+    recorder.result = Bench(macs=10**9, peak_gflops=None, rounds=10, contests=contests, growth=growth)
+    recorder.finish().write(folder)
     return folder
 
 
@@ -53,11 +48,11 @@ def test_the_fastest_stands_first(tmp_path):
 
 
 def test_memory_of_training_and_growth_are_shown(tmp_path):
-    step = "training__batch 16__224 px__float32__ours, for_training"
-    numbers = {f"{step}__time": 80.0, f"{step}__peak_memory": 1234.0, "cost_exponent": 1.0123}
-    numbers[f"{PLACE}__timm, <eager>__share_of_peak".replace("/", "__")] = 41.0
-    growth = {"scaling__128 px__time": 10.0, "scaling__256 px__time": 41.0}
-    page = write_bench_page(bench(tmp_path, **numbers, **growth)).read_text()
+    ours = BenchPeer(name="ours, for_training", time_ms=80.0, peak_memory_mib=1234.0)
+    step = BenchContest(phase="training", batch_size=16, side_px=224, dtype="float32", peers=(ours,))
+    peers = (INFERENCE.peers[0], replace(INFERENCE.peers[1], share_of_peak_percent=41.0))
+    growth = BenchGrowth(sides_px=(128, 256), times_ms=(10.0, 41.0), exponent=1.0123)
+    page = write_bench_page(bench(tmp_path, replace(INFERENCE, peers=peers), step, growth=growth)).read_text()
     assert "Training step, batch 16, 224 px, float32" in page
     assert "Peak memory (MiB)" in page
     assert "1234" in page
@@ -67,9 +62,9 @@ def test_memory_of_training_and_growth_are_shown(tmp_path):
     assert page.count("<polyline") == 1
 
 
-def test_what_is_no_bench_is_refused(tmp_path):
-    with pytest.raises(DataError, match="holds no bench; its record is of kind 'train'"):
-        write_bench_page(bench(tmp_path, kind="train"))
+def test_what_is_no_bench_is_refused(make_training):
+    with pytest.raises(DataError, match="it is of kind 'training', not 'bench'"):
+        write_bench_page(make_training("run"))
 
 
 def test_bars_are_as_long_as_their_values():

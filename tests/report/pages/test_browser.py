@@ -104,10 +104,10 @@ def test_hostile_titles_run_nothing_on_a_narrow_screen(study_folder, tmp_path):
     path = study_folder / "run.json"
     run = json.loads(path.read_text())
     hostile = "</script><script>alert(1)</script><img src=x onerror=alert(2)><a href='javascript:alert(3)'>x</a>"
-    for variant in run["labels"]["variants"]:
+    for variant in run["result"]["variants"]:
         variant["title"] += hostile
         variant["paper_note"] = hostile
-    run["labels"]["data"]["title"] = hostile
+    run["result"]["data"]["title"] = hostile
     path.write_text(json.dumps(run))
     seen, console = open_page(write_page(study_folder), tmp_path / "profile", frame_px=360)
     assert console == []
@@ -143,7 +143,7 @@ def test_a_study_of_a_hundred_runs_opens_within_two_seconds(make_study, tmp_path
     ]
     folder = make_study(rows=rows, num_seeds=5)
     record = json.loads((folder / "run.json").read_text())
-    record["labels"]["base"] = "row0"
+    record["result"]["base"] = "row0"
     (folder / "run.json").write_text(json.dumps(record))
     target = write_page(folder)
     text = target.read_text(encoding="utf-8")

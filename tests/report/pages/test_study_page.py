@@ -126,17 +126,20 @@ def test_hostile_text_stays_text(study_folder):
     harmless = Page(write_page(study_folder))
 
     def spoil(run):
-        run["labels"]["variants"][1].update(title=HOSTILE, change=HOSTILE, paper_note=HOSTILE)
-        run["labels"]["data"].update(title=HOSTILE, description=HOSTILE)
-        run["labels"].update(title=HOSTILE, question=HOSTILE, samples_png=HOSTILE)
+        run["result"]["variants"][1].update(title=HOSTILE, change=HOSTILE, paper_note=HOSTILE)
+        run["result"]["data"].update(title=HOSTILE, description=HOSTILE)
+        run["result"].update(title=HOSTILE, question=HOSTILE, samples_png=HOSTILE)
         run.update(command=HOSTILE, name=HOSTILE)
 
     edit(study_folder / "run.json", spoil)
-    edit(study_folder / "conv" / "seed0" / "run.json", lambda run: run.update(error=HOSTILE, commit=HOSTILE))
+    edit(
+        study_folder / "conv" / "seed0" / "run.json",
+        lambda run: run.update(result=None, failure={"kind": "error", "message": HOSTILE}, commit=HOSTILE),
+    )
     edit(study_folder / "pooling" / "seed0" / "run.json", lambda run: run["config"].update({HOSTILE: HOSTILE}))
     edit(
         study_folder / "pooling" / "seed0" / "run.json",
-        lambda run: run["labels"].update(class_names=[HOSTILE] * 10),
+        lambda run: run["result"].update(class_names=[HOSTILE] * 10),
     )
     page = Page(write_page(study_folder))
     assert len(page.all("script")) == len(harmless.all("script"))
@@ -149,10 +152,14 @@ def test_hostile_text_stays_text(study_folder):
         json.loads(page.scripts[name])
 
 
+def fail(run):
+    run.update(result=None, failure={"kind": "diverged", "message": "loss became NaN"})
+
+
 def test_an_incomplete_study_opens_and_says_what_is_missing(study_folder):
     (study_folder / "conv" / "seed1" / "run.json").unlink()
     (study_folder / "mlp" / "seed0" / "run.json").write_text("{")
-    edit(study_folder / "identity" / "seed2" / "run.json", lambda run: run.update(error="loss became NaN", metrics={}))
+    edit(study_folder / "identity" / "seed2" / "run.json", fail)
     text = " ".join(Page(write_page(study_folder)).text.split())
     assert "3 runs missing, failed or unreadable" in text
     assert "Depthwise convolution, seed 1 no record" in text
@@ -176,30 +183,6 @@ def test_a_study_without_any_run_still_opens(study_folder):
     assert [a for a in page.all("div") if "data-chart" in a] == []
 
 
-def test_a_bare_study_needs_only_its_variants(study_folder):
-    edit(study_folder / "run.json", lambda run: run.update(config={}, metrics={}, machine={}, versions={}, commit=None))
-    edit(
-        study_folder / "run.json",
-        lambda run: run.update(labels={"variants": [{"name": "pooling"}, {"name": "conv"}]}),
-    )
-    for path in study_folder.glob("*/seed*/run.json"):
-        edit(path, lambda run: run.update(labels={}, history={}, config={}))
-    page = Page(write_page(study_folder))
-    assert "On this data, of one variant compared to pooling" in page.text
-
-
-def test_numbers_that_are_not_finite_do_not_break_the_json(study_folder):
-    def spoil(run):
-        run["history"]["validation_loss"][3] = float("nan")
-        run["metrics"]["test_loss"]["value"] = float("inf")
-
-    edit(study_folder / "conv" / "seed0" / "run.json", spoil)
-    page = Page(write_page(study_folder))
-    for name in ("data-charts", "data-records"):
-        assert "NaN" not in page.scripts[name]
-        assert "Infinity" not in page.scripts[name]
-
-
 def test_runs_of_different_machines_are_pointed_out(study_folder):
     edit(study_folder / "conv" / "seed0" / "run.json", lambda run: run["machine"].update(processor="Other CPU"))
     text = Page(write_page(study_folder)).text
@@ -220,7 +203,6 @@ def test_a_hundred_runs_take_a_moment(make_study):
         ],
         num_seeds=5,
     )
-    edit(folder / "run.json", lambda run: run["labels"].update(base="row0"))
     # Time of this process, so that a busy machine does not count.
     start = time.process_time()
     target = write_page(folder)
@@ -234,7 +216,13 @@ def test_a_folder_that_is_no_study_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("absent", "module"), [("plotly", "chart_style"), ("plotly", "page"), ("jinja2", "page"), ("scipy", "statistics")]
+    ("absent", "module"),
+    [
+        ("plotly", "charts.style"),
+        ("plotly", "pages.study_page"),
+        ("jinja2", "pages.study_page"),
+        ("scipy", "stats.statistics"),
+    ],
 )
 def test_a_library_that_is_not_installed_is_named(monkeypatch, absent, module):
     for name in [name for name in sys.modules if name.startswith("metaformer.report.")]:

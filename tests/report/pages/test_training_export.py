@@ -14,7 +14,7 @@ def test_curves_table_and_epochs_as_files(make_training, tmp_path):
     folders = [make_training("a"), make_training("b", "identity", lr=0.2), make_training("c", "random|matrix")]
     files = export_trainings(folders, tmp_path / "out")
     assert {path.name for path in files} == {path.name for path in (tmp_path / "out").iterdir()}
-    svg = (tmp_path / "out" / "validation-accuracy.svg").read_text()
+    svg = (tmp_path / "out" / "validation-accuracy-percent.svg").read_text()
     assert svg.count("<polyline") == 3
     # No page stands around it that could say what a variable is.
     assert "var(" not in svg
@@ -22,10 +22,10 @@ def test_curves_table_and_epochs_as_files(make_training, tmp_path):
     assert [row["Test (%)"] for row in read(tmp_path / "out" / "trainings.csv")] == ["81.25"] * 3
     epochs = read(tmp_path / "out" / "epochs.csv")
     assert [(row["run"], row["epoch"], row["train_loss"]) for row in epochs[:4]] == [
-        ("pooling <3>", "1.0", "2.0"),
-        ("pooling <3>", "2.0", "1.5"),
-        ("pooling <3>", "3.0", "1.0"),
-        ("identity", "1.0", "2.0"),
+        ("pooling <3>", "1", "2.0"),
+        ("pooling <3>", "2", "1.5"),
+        ("pooling <3>", "3", "1.0"),
+        ("identity", "1", "2.0"),
     ]
     assert "random\\|matrix" in (tmp_path / "out" / "trainings.md").read_text()
 

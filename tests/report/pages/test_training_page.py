@@ -34,9 +34,9 @@ def test_a_training_is_not_compared_with_itself(make_training, tmp_path):
         write_training_page([folder, tmp_path / "b" / ".." / "a"])
 
 
-def test_what_is_no_training_is_refused(make_training):
-    with pytest.raises(DataError, match="holds no finished training"):
-        write_training_page([make_training("a", kind="study")])
+def test_what_is_no_training_is_refused(study_folder):
+    with pytest.raises(DataError, match="of kind 'study', not 'training'"):
+        write_training_page([study_folder])
 
 
 @pytest.mark.parametrize(

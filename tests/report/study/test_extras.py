@@ -6,7 +6,20 @@ import shutil
 
 import pytest
 
-from metaformer.core.run_record import read_run_record
+from metaformer.core.records import (
+    CostSeries,
+    Exponent,
+    Recorder,
+    Scaling,
+    SizeCost,
+    Speed,
+    Spread,
+    TriedRate,
+    TunedVariant,
+    Tuning,
+    VariantSpeed,
+    read_record,
+)
 from metaformer.report.charts.scaling import scaling_charts
 from metaformer.report.pages.card_page import _params
 from metaformer.report.pages.study_page import write_page
@@ -16,65 +29,59 @@ from metaformer.report.study.summary import summarize
 from metaformer.report.study.tuned_rows import tuned_rows
 
 
-def write(folder, kind, labels, **changes):
-    values = json.loads((folder / "run.json").read_text())
-    values |= {"kind": kind, "name": kind, "labels": labels, "config": {}, "seed": None} | changes
-    (folder / kind).mkdir()
-    (folder / kind / "run.json").write_text(json.dumps(values))
+def write(folder, result, *, seed=None):
+    recorder = Recorder(type(result), name="x", config={}, command="metaformer", seed=seed)
+    recorder.result = result
+    record = recorder.finish()
+    record.write(folder / record.kind)
 
 
 def series(name, *, level="mixer", params=0, exponent=1.0, frozen=lambda n: 0):
-    points = [
-        {
-            "num_tokens": n,
-            "params": params,
-            "frozen": frozen(n),
-            "macs": n,
-            "memory_mib": n / 10,
-            "times_ms": [n / 100, n / 90],
-        }
-        for n in (64, 256, 1024)
-    ]
-    fitted = exponent and {"value": exponent, "low": exponent, "high": exponent, "fitted_tokens": [64, 256, 1024]}
-    return {"name": name, "level": level, "points": points, "time_exponent": fitted, "params_exponent": 0.0} | {
-        "memory_exponent": 1.0
-    }
+    sizes = (64, 256, 1024)
+    return CostSeries(
+        name=name,
+        level=level,
+        points=tuple(
+            SizeCost(
+                num_tokens=n, params=params, frozen=frozen(n), macs=n, memory_mib=n / 10, times_ms=(n / 100, n / 90)
+            )
+            for n in sizes
+        ),
+        time_exponent=exponent and Exponent(value=exponent, low=exponent, high=exponent, fitted_tokens=sizes),
+        macs_exponent=1.0,
+        params_exponent=0.0,
+        memory_exponent=1.0,
+    )
+
+
+def scaling(*listed, cpu_share=0.99):
+    return Scaling(batch_size=1, num_threads=1, num_rounds=2, cpu_share=cpu_share, series=listed)
 
 
 @pytest.fixture
 def full_folder(study_folder):
     listed = [series("pooling"), series("attention", params=10, exponent=1.9), series("spatial_mlp", exponent=None)]
     listed.append(series("random", frozen=lambda n: n * n))
-    write(study_folder, "scaling", {"series": [*listed, series("pooling", level="model")]})
-    latencies = [
-        {"name": name, "latency_ms": {"median": 1.5, "low": 1.4, "high": 2.0}, "memory_mib": 3.25}
-        for name in ("pooling", "conv")
-    ]
-    write(study_folder, "speed", {"variants": latencies, "batch_size": 1})
-    chosen = [
-        {
-            "name": "pooling",
-            "lr": 0.002,
-            "recipe_lr": 0.002,
-            "rates": [0.001, 0.002],
-            "validation_accuracy": [70.0, 71.0],
-            "at_edge": True,
-        },
-        {
-            "name": "conv",
-            "lr": 0.004,
-            "recipe_lr": 0.002,
-            "rates": [0.002, 0.004],
-            "validation_accuracy": [None, 72.0],
-            "at_edge": False,
-        },
-    ]
-    write(study_folder, "tuning", {"variants": chosen}, seed=1_000_003)
+    write(study_folder, scaling(*listed, series("pooling", level="model")))
+    latency = Spread(median=1.5, low=1.4, high=2.0)
+    speeds = tuple(VariantSpeed(name=name, latency_ms=latency, memory_mib=3.25) for name in ("pooling", "conv"))
+    write(study_folder, Speed(batch_size=1, num_threads=1, cpu_share=0.99, variants=speeds))
+
+    def tried(*found):
+        return tuple(TriedRate(lr=lr, epochs=7, validation_accuracy_percent=accuracy) for lr, accuracy in found)
+
+    chosen = (
+        TunedVariant(
+            name="pooling", lr=0.002, recipe_lr=0.002, tried=tried((0.001, 70.0), (0.002, 71.0)), at_edge=True
+        ),
+        TunedVariant(name="conv", lr=0.004, recipe_lr=0.002, tried=tried((0.002, None), (0.004, 72.0)), at_edge=False),
+    )
+    write(study_folder, Tuning(variants=chosen), seed=1_000_003)
     shutil.copytree(study_folder, study_folder / "tuned", ignore=shutil.ignore_patterns("scaling", "speed", "tuning"))
     for path in (study_folder / "tuned").glob("conv/seed*/run.json"):
         run = json.loads(path.read_text())
         run["config"]["train"]["learning_rate"] = 0.004
-        run["metrics"]["test_accuracy"]["value"] += 4
+        run["result"]["test_accuracy_percent"] += 4
         path.write_text(json.dumps(run))
     return study_folder
 
@@ -94,7 +101,7 @@ def test_without_a_speed_record_there_are_no_such_columns(study_folder):
 
 
 def test_scaling_charts_name_the_exponent_or_that_there_is_none(full_folder):
-    charts = scaling_charts(read_run_record(full_folder / "scaling"))
+    charts = scaling_charts(read_record(full_folder / "scaling", Scaling).measured)
     assert list(charts) == [
         "scaling-mixer-time",
         "scaling-model-time",
@@ -162,7 +169,7 @@ def test_every_record_behind_the_page_comes_with_it(full_folder):
     found = re.search(r'id="data-records">(.*?)</script>', text)
     records = json.loads(found[1])
     assert set(records["extras"]) == {"scaling", "speed", "tuning"}
-    assert records["extras"]["speed"]["labels"]["batch_size"] == 1
+    assert records["extras"]["speed"]["result"]["batch_size"] == 1
     assert len(records["tuned"]["runs"]) == 24
 
 
@@ -178,7 +185,7 @@ def test_a_busy_machine_is_pointed_out(full_folder):
     assert "The machine was busy" not in write_page(full_folder).read_text(encoding="utf-8")
     path = full_folder / "scaling" / "run.json"
     values = json.loads(path.read_text())
-    values["labels"]["cpu_share"] = 0.5
+    values["result"]["cpu_share"] = 0.5
     path.write_text(json.dumps(values))
     assert "scaling (50%)" in write_page(full_folder).read_text(encoding="utf-8")
 
@@ -194,4 +201,4 @@ def test_a_broken_extra_is_reported_and_the_page_still_opens(full_folder, kind, 
 
 def test_a_record_of_another_kind_is_not_taken(full_folder):
     shutil.copy(full_folder / "speed" / "run.json", full_folder / "scaling" / "run.json")
-    assert "is a 'speed' record" in load_study(full_folder).unreadable["scaling/run.json"]
+    assert "of kind 'speed', not 'scaling'" in load_study(full_folder).unreadable["scaling/run.json"]

@@ -21,7 +21,6 @@ def test_a_study_is_read_in_the_order_of_its_table(study_folder):
     assert all(list(runs) == [0, 1, 2] for runs in study.runs.values())
     assert study.unreadable == {}
     assert study.variants[-1].control
-    assert not study.variants[-1].comparable
 
 
 def test_absent_runs_are_missing_seeds(study_folder):
@@ -38,7 +37,7 @@ def test_broken_runs_are_named_and_the_rest_is_read(study_folder):
     (study_folder / "conv" / "seed1" / "run.json").write_text("[]")
     edit(study_folder / "conv" / "seed2" / "run.json", lambda run: run.update(name="elsewhere"))
     edit(study_folder / "mlp" / "seed0" / "run.json", lambda run: run.update(seed=1))
-    edit(study_folder / "mlp" / "seed2" / "run.json", lambda run: run.update(kind="profile"))
+    edit(study_folder / "mlp" / "seed2" / "run.json", lambda run: run.update(kind="bench"))
     study = load_study(study_folder)
     assert sorted(study.unreadable) == [
         "conv/seed0/run.json",
@@ -57,17 +56,23 @@ def test_broken_runs_are_named_and_the_rest_is_read(study_folder):
     [
         (lambda folder: shutil.rmtree(folder), "is not a folder"),
         (lambda folder: (folder / "run.json").unlink(), "holds no run.json"),
-        (lambda folder: (folder / "run.json").write_text("{}"), "is not a run record"),
-        (lambda folder: edit(folder / "run.json", lambda run: run.update(kind="train")), "holds a 'train' record"),
-        (lambda folder: edit(folder / "run.json", lambda run: run["labels"].pop("variants")), "lists no variants"),
-        (lambda folder: edit(folder / "run.json", lambda run: run["labels"].update(variants=[3])), "with a 'name'"),
+        (lambda folder: (folder / "run.json").write_text("{}"), "is missing"),
         (
-            lambda folder: edit(folder / "run.json", lambda run: run["labels"].update(base="poling")),
-            "compares to 'poling'",
+            lambda folder: edit(folder / "run.json", lambda run: run.update(kind="training")),
+            "of kind 'training', not 'study'",
         ),
         (
-            lambda folder: edit(folder / "run.json", lambda run: run["labels"]["variants"][1].update(name="pooling")),
-            "lists a variant twice",
+            lambda folder: edit(folder / "run.json", lambda run: run["result"].pop("variants")),
+            "Study.variants is missing",
+        ),
+        (lambda folder: edit(folder / "run.json", lambda run: run["result"].update(variants=[3])), "Study.variants"),
+        (
+            lambda folder: edit(folder / "run.json", lambda run: run["result"].update(base="poling")),
+            "its base 'poling' is not one of its variants",
+        ),
+        (
+            lambda folder: edit(folder / "run.json", lambda run: run["result"]["variants"][1].update(name="pooling")),
+            "with different names",
         ),
     ],
 )
@@ -79,11 +84,5 @@ def test_a_wrong_folder_is_one_line(study_folder, spoil, says):
 
 
 def test_a_run_is_no_study(study_folder):
-    with pytest.raises(DataError, match="holds a 'train' record, not a study"):
+    with pytest.raises(DataError, match="of kind 'training', not 'study'"):
         load_study(study_folder / "pooling" / "seed0")
-
-
-@pytest.mark.parametrize(("planned", "seeds"), [([0, 7, 9], (0, 7, 9)), (4, (0, 1, 2, 3)), ("?", (0, 1, 2))], ids=str)
-def test_planned_seeds_come_from_the_config_or_from_what_is_there(study_folder, planned, seeds):
-    edit(study_folder / "run.json", lambda run: run["config"].update(seeds=planned))
-    assert load_study(study_folder).seeds == seeds

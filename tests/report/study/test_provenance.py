@@ -53,7 +53,7 @@ def test_a_variant_without_runs_is_known_by_its_plan(study_folder):
     runs = {name: json.loads((study_folder / name / "seed0" / "run.json").read_text()) for name in ("pooling", "conv")}
     study["config"] = {
         "train": runs["conv"]["config"]["train"],
-        "variants": [{"name": name, "model": run["config"]["model"]} for name, run in runs.items()],
+        "variants": [{"about": {"name": name}, "model": run["config"]["model"]} for name, run in runs.items()],
     }
     path.write_text(json.dumps(study))
     shutil.rmtree(study_folder / "conv")

@@ -24,9 +24,7 @@ def edit_run(folder, variant, seed, change):
 
 def fail(folder, variant, seed):
     def change(run):
-        run["error"] = "loss became NaN at epoch 3"
-        run["metrics"] = {"train_loss": run["metrics"]["train_loss"]}
-        run["history"] = {name: values[:3] for name, values in run["history"].items()}
+        run.update(result=None, failure={"kind": "diverged", "message": "loss became NaN at epoch 3"})
 
     edit_run(folder, variant, seed, change)
 
@@ -41,8 +39,8 @@ def test_rows_hold_what_was_measured(study_folder):
     assert (conv.params, conv.frozen, conv.macs) == (216_000, 0, 9_800_000)
     assert rows["random"].frozen == 3136
     assert conv.images_per_second.low <= conv.images_per_second.median <= conv.images_per_second.high
-    assert len(conv.curves["validation_accuracy"][0]) == 15
-    assert len(conv.per_class) == len(conv.per_class_difference) == 10
+    assert len(conv.curves["validation_accuracy_percent"][0]) == 15
+    assert len(conv.per_class_difference) == 10
     assert base.verdict == "base"
     assert base.difference is None
     assert (conv.verdict, rows["identity"].verdict, rows["mlp"].verdict) == ("better", "worse", "not told apart")
@@ -91,8 +89,7 @@ def test_a_failed_run_enters_no_mean(study_folder):
     fail(study_folder, "conv", 1)
     conv = rows_of(study_folder)["conv"]
     assert conv.values == {seed: before[seed] for seed in (0, 2)}
-    assert conv.errors == {1: "loss became NaN at epoch 3"}
-    assert len(conv.curves["validation_accuracy"][1]) == 3
+    assert conv.failures[1].message == "loss became NaN at epoch 3"
     assert (conv.verdict, conv.why_no_verdict) == ("no verdict", "2 common seeds, and a verdict needs 3")
     assert conv.difference_half_width > 0
 
@@ -116,15 +113,10 @@ def test_without_the_base_there_is_no_answer(study_folder):
     assert "no answer yet" in headline(list(rows.values()))
 
 
-def test_a_number_that_is_not_finite_is_not_there(study_folder):
-    edit_run(study_folder, "conv", 0, lambda run: run["metrics"]["test_accuracy"].update(value=float("nan")))
-    assert sorted(rows_of(study_folder)["conv"].values) == [1, 2]
-
-
 def test_seeds_that_agree_exactly_claim_nothing(study_folder):
     for variant in ("pooling", "no_mlp"):
         for seed in range(3):
-            edit_run(study_folder, variant, seed, lambda run: run["metrics"]["test_accuracy"].update(value=10.0))
+            edit_run(study_folder, variant, seed, lambda run: run["result"].update(test_accuracy_percent=10.0))
     control = rows_of(study_folder)["no_mlp"]
     assert control.half_width is None
     assert control.verdict == "no verdict"
@@ -196,7 +188,7 @@ def test_the_headline_names_the_largest_gain_beyond_the_mixer_too():
 def test_the_paper_has_no_difference_for_a_model_of_another_size(study_folder):
     path = study_folder / "run.json"
     record = json.loads(path.read_text())
-    record["labels"]["variants"][3]["paper_same_size"] = False
+    record["result"]["variants"][3]["paper_same_size"] = False
     path.write_text(json.dumps(record))
     conv = rows_of(study_folder)["conv"]
     assert (conv.paper_top1, conv.paper_difference) == (78.1, None)

@@ -11,7 +11,7 @@ from typing import Literal
 Numbers = tuple[float | None, ...]
 
 
-def numbers(values: Iterable[float | None]) -> Numbers:
+def numbers(values: Iterable[float | int | None]) -> Numbers:
     """Values as a panel takes them: None where one is missing or not finite."""
     return tuple(float(value) if value is not None and isfinite(value) else None for value in values)
 

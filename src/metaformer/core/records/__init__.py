@@ -1,7 +1,6 @@
 """Records: what every command that measures leaves behind, and all that a report may read."""
 
 from metaformer.core.records.envelope import (
-    RECORDS,
     RUN_FILE,
     SCHEMA,
     Record,
@@ -10,16 +9,62 @@ from metaformer.core.records.envelope import (
     record_from_json,
 )
 from metaformer.core.records.failure import Failure, FailureKind, failure_of
+from metaformer.core.records.kinds import RECORDS
 from metaformer.core.records.recording import Recorder, recording
+from metaformer.core.records.speed import Bench, BenchContest, BenchGrowth, BenchPeer, Trial, TrialWay
+from metaformer.core.records.study import (
+    Card,
+    Check,
+    CostSeries,
+    Exponent,
+    Scaling,
+    SizeCost,
+    Speed,
+    Spread,
+    Study,
+    StudyData,
+    TriedRate,
+    TunedVariant,
+    Tuning,
+    Variant,
+    VariantSpeed,
+)
+from metaformer.core.records.training import Evaluation, History, ModelCost, Training, UnreadableImage
 
 __all__ = [
-    "Failure",
-    "FailureKind",
     "RECORDS",
     "RUN_FILE",
+    "SCHEMA",
+    "Bench",
+    "BenchContest",
+    "BenchGrowth",
+    "BenchPeer",
+    "Card",
+    "Check",
+    "CostSeries",
+    "Evaluation",
+    "Exponent",
+    "Failure",
+    "FailureKind",
+    "History",
+    "ModelCost",
     "Record",
     "Recorder",
-    "SCHEMA",
+    "Scaling",
+    "SizeCost",
+    "Speed",
+    "Spread",
+    "Study",
+    "StudyData",
+    "Training",
+    "Trial",
+    "TrialWay",
+    "TriedRate",
+    "TunedVariant",
+    "Tuning",
+    "UnreadableImage",
+    "Variant",
+    "VariantSpeed",
     "failure_of",
     "read_json",
     "read_record",

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from metaformer.core.measurement import Measurement
-from metaformer.core.records.envelope import RECORDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +32,3 @@ class Analysis:
     measurements: tuple[Measurement, ...]
     skipped: tuple[Skipped, ...] = ()
     times: tuple[Timed, ...] = ()
-
-
-RECORDS.add("analysis", Analysis)

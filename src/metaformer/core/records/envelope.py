@@ -14,14 +14,12 @@ from metaformer.core.configs import from_dict, to_dict
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.machine import Machine
 from metaformer.core.records.failure import Failure
-from metaformer.core.registry import Registry
+from metaformer.core.records.kinds import RECORDS
+from metaformer.core.records.units import check_numbers
 
 RUN_FILE = "run.json"
 SCHEMA = 2
 R = TypeVar("R")
-
-# Kind -> the class of its result. A room that brings a kind of its own adds it where that class is defined.
-RECORDS: Registry[type] = Registry("kind of record", {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +111,8 @@ def record_from_json(values: dict[str, Any], kind: type[R] | None = None, *, pla
             raise ConfigError(f"it is of kind {envelope.kind!r}, not {RECORDS.name_of(kind)!r}.")
         result = values.get("result")
         body = None if result is None else from_dict(cls, result)
+        check_numbers(envelope.wall_time_s, "wall_time_s")
+        check_numbers(body, cls.__name__)
         return Record(result=cast(R | None, body), **{name: getattr(envelope, name) for name in _FIELDS})
     except ConfigError as error:
         raise DataError(f"{place} is not what was expected: {error}") from None

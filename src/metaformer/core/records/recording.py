@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 
 from metaformer.core.errors import ConfigError
 from metaformer.core.machine import commit, this_machine, versions
-from metaformer.core.records.envelope import RECORDS, RUN_FILE, Record
+from metaformer.core.records.envelope import RUN_FILE, Record
 from metaformer.core.records.failure import Failure, failure_of
+from metaformer.core.records.kinds import RECORDS
 
 R = TypeVar("R")
 
@@ -21,7 +22,9 @@ class Recorder(Generic[R]):
     def __init__(self, kind: type[R], *, name: str, config: dict[str, Any], command: str, seed: int | None) -> None:
         tag = RECORDS.name_of(kind)
         assert tag is not None, f"{kind.__name__} is no row of RECORDS"
-        self._kind, self._name, self._config, self._command, self._seed = tag, name, config, command, seed
+        self._kind, self._seed = tag, seed
+        # What a job is called and asked may only be known once it is under way.
+        self.name, self.config, self.command = name, config, command
         self._started, self._clock = datetime.now(UTC), time.perf_counter()
         self.result: R | None = None
         self.record: Record[R] | None = None  # made when the block ends
@@ -30,9 +33,9 @@ class Recorder(Generic[R]):
         """The record as of now."""
         self.record = Record(
             kind=self._kind,
-            name=self._name,
-            command=self._command,
-            config=self._config,
+            name=self.name,
+            command=self.command,
+            config=self.config,
             seed=self._seed,
             result=None if failure else self.result,
             failure=failure,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from metaformer.core.run_record import RunRecord
+from metaformer.core.records import Scaling
 from metaformer.report.charts.classes import class_chart
 from metaformer.report.charts.curves import curve_charts
 from metaformer.report.charts.differences import difference_chart
@@ -12,7 +12,7 @@ from metaformer.report.charts.tradeoff import cost_charts
 from metaformer.report.study.row import Row
 
 
-def charts(rows: Sequence[Row], *, class_names: Sequence[str] = (), scaling: RunRecord | None = None) -> dict[str, Any]:
+def charts(rows: Sequence[Row], *, class_names: Sequence[str] = (), scaling: Scaling | None = None) -> dict[str, Any]:
     """Id -> plotly figure; a chart that the records cannot fill is absent."""
     named = {
         "difference": difference_chart(rows),

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from metaformer.core.measurement import Numbers
 from metaformer.report.charts.style import MUTED, axis, colors, figure, finite, go, label
 from metaformer.report.study.row import Row
 
 # What may be drawn, in the order of the page's buttons.
 COLUMNS = {
-    "validation_accuracy": "Validation accuracy (%)",
+    "validation_accuracy_percent": "Validation accuracy (%)",
     "validation_loss": "Validation loss (nats)",
     "train_loss": "Training loss (nats)",
 }
@@ -43,17 +44,21 @@ def _chart(rows: Sequence[Row], column: str) -> Any:
     )
 
 
-def _traces(row: Row, by_seed: dict[int, list[float]], style: dict[str, str]) -> list[Any]:
+def _traces(row: Row, by_seed: dict[int, Numbers], style: dict[str, str]) -> list[Any]:
     # A failed run is drawn as far as it came, and enters neither the mean nor the band.
-    good = [by_seed[seed] for seed in by_seed if seed not in row.errors]
+    good = [by_seed[seed] for seed in by_seed if seed not in row.failures]
     longest = max((len(values) for values in good), default=0)
-    columns = [[values[i] for values in good if i < len(values)] for i in range(longest)]
+    columns = [
+        [value for values in good if i < len(values) and (value := values[i]) is not None] for i in range(longest)
+    ]
     epochs = list(range(1, longest + 1))
     traces = [_seed_line(row, seed, values, style) for seed, values in by_seed.items()]
     if len(good) > 1:
-        edge = [max(column) for column in columns] + [min(column) for column in reversed(columns)]
+        edge = [max(column, default=None) for column in columns] + [
+            min(column, default=None) for column in reversed(columns)
+        ]
         traces.append(_band(row, epochs + epochs[::-1], edge, style))
-    mean = [sum(column) / len(column) for column in columns]
+    mean = [sum(column) / len(column) if column else None for column in columns]
     traces.append(
         go.Scatter(
             name=label(row.title),
@@ -69,7 +74,7 @@ def _traces(row: Row, by_seed: dict[int, list[float]], style: dict[str, str]) ->
     return traces
 
 
-def _seed_line(row: Row, seed: int, values: list[float], style: dict[str, str]) -> Any:
+def _seed_line(row: Row, seed: int, values: Numbers, style: dict[str, str]) -> Any:
     return go.Scatter(
         name=f"{label(row.title)}, seed {seed}",
         legendgroup=row.name,
@@ -85,7 +90,7 @@ def _seed_line(row: Row, seed: int, values: list[float], style: dict[str, str]) 
     )
 
 
-def _band(row: Row, epochs: list[int], edge: list[float], style: dict[str, str]) -> Any:
+def _band(row: Row, epochs: list[int], edge: list[float | None], style: dict[str, str]) -> Any:
     return go.Scatter(
         name=f"{label(row.title)}, reach of the seeds",
         legendgroup=row.name,

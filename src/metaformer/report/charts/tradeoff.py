@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metaformer.core.records import Spread
 from metaformer.report.charts.style import ACCENT, INK, MUTED, axis, colors, figure, go, label
 from metaformer.report.number_text import count, with_half_width
-from metaformer.report.study.row import Row, Spread
+from metaformer.report.study.row import Row
 
 Point = tuple[float, float]
 
@@ -69,7 +70,11 @@ def pareto(points: Sequence[Point], *, more_is_better: bool) -> list[Point]:
 
 def _chart(rows: Sequence[Row], cost: CostAxis) -> Any | None:
     # Controls are meant to fail: they would squeeze the others into a corner.
-    shown = [row for row in rows if not row.control and row.accuracy is not None and cost.value(row)]
+    shown = [
+        row
+        for row in rows
+        if not row.control and not row.other_conditions and row.accuracy is not None and cost.value(row)
+    ]
     if len(shown) < 2:
         return None
     points = [(float(cost.value(row) or 0.0), float(row.accuracy or 0.0)) for row in shown]

@@ -7,7 +7,7 @@ from typing import Any
 from metaformer.report.claims import rules as claim_rules
 from metaformer.report.claims.evidence import Evidence, UntestedError
 from metaformer.report.claims.rules import ClaimVerdict, Finding
-from metaformer.report.study.load import Study
+from metaformer.report.study.load import LoadedStudy
 from metaformer.report.study.row import Row
 
 UNTESTED: ClaimVerdict = "not tested at this scale"
@@ -57,8 +57,8 @@ CLAIMS = (
         id="C2",
         text="Even identity, no token mixing in the block, performs well.",
         paper="identity 74.3, pooling 77.2",
-        rule="Holds if the interval of identity's difference lies above -10% of the base's accuracy over chance; "
-        "contradicted if it lies below.",
+        rule="What identity learns over chance minus nine tenths of what the base learns, seed by seed. Holds if its "
+        "interval lies above 0; contradicted if it lies below.",
         judge=claim_rules.identity_performs_well,
     ),
     Claim(
@@ -66,7 +66,8 @@ CLAIMS = (
         text="A frozen random mixing matrix works, and better than identity.",
         paper="random 75.8, identity 74.3",
         rule="Holds if random minus identity is told apart as better and random learns at least half of what the base "
-        f"learns over chance; contradicted if it is told apart as worse, or learns less than half. {PAIR_FAMILY}",
+        "learns over chance, by the interval of the difference, seed by seed; contradicted if it is told apart as "
+        f"worse, or learns less than half. {PAIR_FAMILY}",
         judge=claim_rules.random_beats_identity,
     ),
     Claim(
@@ -88,9 +89,9 @@ CLAIMS = (
         id="C6",
         text="Without residual connections the model does not converge.",
         paper="0.1",
-        rule="Holds if the intervals of all rows without residual connections stay below a tenth of what the base "
-        "learns over chance, or their runs diverge; contradicted if one of them lies above. A run that diverged counts "
-        "as chance.",
+        rule="What a row learns over chance minus a tenth of what the base learns, seed by seed. Holds if the "
+        "intervals of all rows without residual connections stay below 0; contradicted if one of them lies above. A "
+        "run that diverged counts as chance.",
         judge=claim_rules.residual_is_needed,
     ),
     Claim(
@@ -112,8 +113,8 @@ CLAIMS = (
         text="The modified layer norm beats layer norm and batch norm, and no norm is far worse.",
         paper="MLN 77.2, LN 76.5, BN 76.4, none 46.1",
         rule="Holds if LN and BN are told apart as worse than the base, which has MLN, and the interval of no norm "
-        "stays below three quarters of what the base learns over chance, or its runs diverge; contradicted if LN or BN "
-        "is told apart as better, or no norm's interval lies above that.",
+        "stays below three quarters of what the base learns over chance, seed by seed; contradicted if LN or BN is "
+        "told apart as better, or no norm's interval lies above that.",
         judge=claim_rules.modified_layer_norm_is_best,
     ),
     Claim(
@@ -129,22 +130,21 @@ CLAIMS = (
         text="Pooling costs linearly in the number of tokens N and has no parameters; attention and spatial MLP cost "
         "quadratically; a spatial MLP's parameters grow with the tokens.",
         paper="an argument, not a measurement",
-        rule="By the scaling record: exponent of time over N of the mixer alone, over rounds. Holds if pooling's stays "
-        "at or below 1.25 and the others' at or above 1.5 in every round, pooling has no parameters and those of the "
-        "spatial MLP grow; contradicted if pooling's lies above 1.25, another's below, or a count differs.",
+        rule="By the scaling record: exponent of time over N of the mixer alone, with the interval of its median over "
+        "rounds. Holds if pooling's interval stays at or below 1.25 and the others' at or above 1.5, pooling has no "
+        "parameters and those of the spatial MLP grow; contradicted if pooling's lies above 1.25, another's below, or "
+        "a count differs.",
         judge=claim_rules.cost_grows_as_said,
     ),
 )
 
 
-def judge_claims(study: Study, rows: Sequence[Row]) -> list[JudgedClaim]:
+def judge_claims(study: LoadedStudy, rows: Sequence[Row]) -> list[JudgedClaim]:
     """Every claim with a verdict; where the study lacks the data, there is none, and it says why."""
-    chance = study.data.get("chance_accuracy")
-    scaling = study.extras.get("scaling")
     evidence = Evidence(
         rows,
-        chance=float(chance) if isinstance(chance, int | float) else None,
-        scaling=scaling.labels if scaling else None,
+        chance=study.data.chance_accuracy_percent,
+        scaling=study.scaling.measured if study.scaling else None,
     )
     base = next(row for row in rows if row.is_base)
     if base.name == BASE:
@@ -166,9 +166,6 @@ def _judge(claim: Claim, evidence: Evidence) -> JudgedClaim:
         finding = claim.judge(evidence)
     except UntestedError as error:
         return JudgedClaim(claim=claim, verdict=UNTESTED, ours=str(error))
-    # A record from elsewhere may lack what ours have.
-    except (KeyError, TypeError) as error:
-        return JudgedClaim(claim=claim, verdict=UNTESTED, ours=f"the scaling record cannot be read: {error!r}")
     return JudgedClaim(claim=claim, verdict=finding.verdict, ours=finding.ours)
 
 

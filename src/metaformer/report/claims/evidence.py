@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from metaformer.core.records import CostSeries, Scaling
 from metaformer.report.number_text import count, with_half_width
 from metaformer.report.stats import statistics
 from metaformer.report.stats.seed_spread import own_variance
@@ -13,11 +13,8 @@ from metaformer.report.study.summary import spread_of
 
 # Differences that a claim needs and the main table lacks. They are a family of their own for Holm's correction.
 PAIRS = (("random", "identity"), ("silu", "relu"))
-# A study may hold a row of the paper's table under another name.
-ALIASES = {"ppaa": ("ppaa", "attention_late"), "ppff": ("ppff", "spatial_mlp_late")}
 # Times count where the measuring thread had the processor for so much of them.
 QUIET = 0.95
-DIVERGED = ("diverged", "loss became")
 # By how much two costs may differ and still be called equal.
 EQUAL_MACS = 0.1
 
@@ -50,10 +47,9 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """How much of what the base learned a row learned: 0 is chance, 1 is the base. With its 95% interval."""
+    """What a row learned over chance minus a share of what the base did, in points: above 0, it learned more."""
 
-    title: str
-    low: float
+    low: float  # ends of the 95% interval
     high: float
     text: str
 
@@ -61,7 +57,7 @@ class Level:
 class Evidence:
     """Answers questions of the rules, or says what is missing."""
 
-    def __init__(self, rows: Sequence[Row], *, chance: float | None, scaling: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, rows: Sequence[Row], *, chance: float | None, scaling: Scaling | None = None) -> None:
         self._rows = {row.name: row for row in rows}
         self._base = next(row for row in rows if row.is_base)
         self._chance = chance
@@ -105,94 +101,95 @@ class Evidence:
             raise UntestedError(f"{rows[0].title} and {rows[1].title} have too few seeds in common")
         return self._pairs[one, other]
 
-    def level(self, name: str) -> Level:
-        """How much a row learned, between chance and the base. A run that diverged learned nothing: it ends at chance.
+    def level(self, name: str, share: float) -> Level:
+        """Whether a row learned more or less than a share of what the base learned over chance.
+
+        The row's and the base's seeds are paired, so that the base is as uncertain here as it is. A run that diverged
+        learned nothing: it ends at chance.
 
         Raises:
-            UntestedError: The row, the base or the level of chance is not known.
+            UntestedError: The row, the base or the level of chance is not known, or they have too few seeds in common.
         """
-        row, span = self._row(name), self.span()
-        chance, num_diverged = self._chance or 0.0, len(row.errors) if _all_diverged(row) else 0
-        values = [*row.values.values(), *[chance] * num_diverged]
+        row, base, chance = self._row(name), self._base, self._chance
+        if base.accuracy is None or chance is None or base.accuracy <= chance:
+            raise UntestedError("the base is not above chance, or chance is not known")
+        diverged = dict.fromkeys(row.failures, chance) if _all_diverged(row) else {}
+        values = row.values | diverged
         if len(values) < MIN_SEEDS:
             raise UntestedError(f"{row.title}: {self._why_none(row)}")
+        common = sorted(values.keys() & base.values.keys())
+        if len(common) < MIN_SEEDS:
+            raise UntestedError(
+                f"{row.title}: {len(common)} seeds in common with the base, and a verdict needs {MIN_SEEDS}"
+            )
+        above = [values[seed] - chance - share * (base.values[seed] - chance) for seed in common]
+        half = statistics.half_width(own_variance(above), len(above))
+        if half is None:
+            raise UntestedError(f"{row.title}: the seeds show no spread to judge by")
+        middle = sum(above) / len(above)
+        text = self._level_text(row, values, num_diverged=len(diverged))
+        return Level(low=middle - half, high=middle + half, text=text)
+
+    def _level_text(self, row: Row, values: Mapping[int, float], *, num_diverged: int) -> str:
         if num_diverged == len(values):
-            return Level(title=row.title, low=0.0, high=0.0, text=f"{row.title} diverged in every run")
-        mean = sum(values) / len(values)
-        half_width = statistics.half_width(own_variance(values), len(values)) if num_diverged else row.half_width
-        # Without any spread, as of runs that all end at chance, the mean stands for itself.
-        half = half_width or 0.0
-        diverged = f" ({num_diverged} of {len(values)} runs diverged and count as chance)" if num_diverged else ""
-        return Level(
-            title=row.title,
-            low=(mean - half - chance) / span,
-            high=(mean + half - chance) / span,
-            text=f"{row.title} {with_half_width(mean, half_width)}%{diverged}, where the base has "
-            f"{self._base.accuracy:.1f}% and chance is {chance:.1f}%",
-        )
-
-    def span(self) -> float:
-        """The base's accuracy above chance, in points.
-
-        Raises:
-            UntestedError: One of the two is not known.
-        """
-        if self._base.accuracy is None or self._chance is None or self._base.accuracy <= self._chance:
-            raise UntestedError("the base is not above chance, or chance is not known")
-        return self._base.accuracy - self._chance
+            return f"{row.title} diverged in every run"
+        variance = own_variance(list(values.values()))
+        half = statistics.half_width(variance, len(values)) if num_diverged else row.half_width
+        mean = with_half_width(sum(values.values()) / len(values), half)
+        note = f" ({num_diverged} of {len(values)} runs diverged and count as chance)" if num_diverged else ""
+        base = f"the base has {self._base.accuracy:.1f}% and chance is {self._chance:.1f}%"
+        return f"{row.title} {mean}%{note}, where {base}"
 
     def present(self, names: Sequence[str]) -> list[str]:
         """Those of the names that the study has a row for."""
-        return [name for name in names if any(alias in self._rows for alias in ALIASES.get(name, (name,)))]
+        return [name for name in names if name in self._rows]
 
-    def series(self, name: str, level: str = "mixer") -> Mapping[str, Any]:
-        """What the scaling record says of a mixer.
+    def series(self, name: str) -> CostSeries:
+        """What the scaling record says of a mixer on its own.
 
         Raises:
             UntestedError: Nothing.
         """
-        share = (self._scaling or {}).get("cpu_share")
-        if isinstance(share, int | float) and share < QUIET:
+        share = self._scaling.cpu_share if self._scaling else None
+        if share is not None and share < QUIET:
             raise UntestedError(
                 f"the machine was busy: while cost was measured, {share:.0%} of the time was the measurement's own; "
                 "measure again when nothing else runs"
             )
-        listed = (self._scaling or {}).get("series", [])
-        found = next((one for one in listed if one.get("name") == name and one.get("level") == level), None)
-        if found is None:
+        listed = self._scaling.series if self._scaling else ()
+        found = next((one for one in listed if (one.name, one.level) == (name, "mixer")), None)
+        if found is None or not found.points:
             raise UntestedError(f"no scaling record of {name}")
-        return dict(found)
+        return found
 
     def _row(self, name: str) -> Row:
-        for alias in ALIASES.get(name, (name,)):
-            if alias in self._rows:
-                return self._rows[alias]
-        raise UntestedError(f"the study has no row {name!r}")
+        if name not in self._rows:
+            raise UntestedError(f"the study has no row {name!r}")
+        row = self._rows[name]
+        if row.other_conditions:
+            raise UntestedError(f"{row.title} was trained {row.other_conditions}")
+        return row
 
     def _why_none(self, row: Row) -> str:
         if not row.values and not _all_diverged(row):
             return "no run ended well"
         if row.num_seeds < MIN_SEEDS:
             ended = f"{row.num_seeds} run{'' if row.num_seeds == 1 else 's'} ended well"
-            diverged = f" and {len(row.errors)} diverged" if _all_diverged(row) else ""
+            diverged = f" and {len(row.failures)} diverged" if _all_diverged(row) else ""
             return f"{ended}{diverged}, and a verdict needs {MIN_SEEDS} seeds"
         return row.why_no_verdict or f"a verdict needs {MIN_SEEDS} seeds in common with the base"
 
 
 def _all_diverged(row: Row) -> bool:
     """Whether every run that failed did so because it diverged; there is at least one."""
-    return bool(row.errors) and all(_diverged(error) for error in row.errors.values())
-
-
-def _diverged(error: str) -> bool:
-    return any(word in error.lower() for word in DIVERGED)
+    return bool(row.failures) and all(failure.kind == "diverged" for failure in row.failures.values())
 
 
 def _pair_contrasts(rows: Mapping[str, Row]) -> dict[tuple[str, str], Contrast]:
     spread = spread_of(list(rows.values()))
     compared = {}
     for one, other in PAIRS:
-        if one not in rows or other not in rows:
+        if not {one, other} <= rows.keys() or rows[one].other_conditions or rows[other].other_conditions:
             continue
         differences = statistics.paired_differences(rows[one].values, rows[other].values)
         comparison = statistics.compare(differences, spread.of_difference(one, other, differences))

@@ -1,9 +1,10 @@
 """The rules that turn measurements into verdicts: one function a claim. Each is said in words in `claims.py`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from metaformer.core.records import CostSeries, Exponent
 from metaformer.report.claims.evidence import Contrast, Evidence, UntestedError
 
 ClaimVerdict = Literal["holds", "contradicted", "not told apart", "not tested at this scale"]
@@ -38,19 +39,19 @@ def architecture_matters_more(evidence: Evidence) -> Finding:
 
 def identity_performs_well(evidence: Evidence) -> Finding:
     """C2."""
-    identity, floor = evidence.against_base("identity"), -(1 - PERFORMS_WELL) * evidence.span()
-    if identity.low >= floor:
+    identity, level = evidence.against_base("identity"), evidence.level("identity", PERFORMS_WELL)
+    if level.low >= 0:
         return _finding("holds", [identity])
-    return _finding("contradicted" if identity.high < floor else "not told apart", [identity])
+    return _finding("contradicted" if level.high < 0 else "not told apart", [identity])
 
 
 def random_beats_identity(evidence: Evidence) -> Finding:
     """C3."""
-    pair, level = evidence.between("random", "identity"), evidence.level("random")
+    pair, level = evidence.between("random", "identity"), evidence.level("random", WORKS)
     ours = f"{pair.text}; {level.text}"
-    if pair.verdict == "worse" or level.high < WORKS:
+    if pair.verdict == "worse" or level.high < 0:
         return Finding(verdict="contradicted", ours=ours)
-    holds = pair.verdict == "better" and level.low >= WORKS
+    holds = pair.verdict == "better" and level.low >= 0
     return Finding(verdict="holds" if holds else "not told apart", ours=ours)
 
 
@@ -88,11 +89,11 @@ def hybrids_beat_pooling(evidence: Evidence) -> Finding:
 def modified_layer_norm_is_best(evidence: Evidence) -> Finding:
     """C9."""
     norms = [evidence.against_base(name) for name in ("layer_norm", "batch_norm")]
-    none = evidence.level("no_norm")
+    none = evidence.level("no_norm", FAR_WORSE)
     ours = f"{_joined(norms)}; {none.text}"
-    if any(one.verdict == "better" for one in norms) or none.low > FAR_WORSE:
+    if any(one.verdict == "better" for one in norms) or none.low > 0:
         return Finding(verdict="contradicted", ours=ours)
-    holds = all(one.verdict == "worse" for one in norms) and none.high <= FAR_WORSE
+    holds = all(one.verdict == "worse" for one in norms) and none.high <= 0
     return Finding(verdict="holds" if holds else "not told apart", ours=ours)
 
 
@@ -108,27 +109,25 @@ def window_hardly_matters(evidence: Evidence) -> Finding:
 def cost_grows_as_said(evidence: Evidence) -> Finding:
     """C11."""
     pooling, attention, mlp = (evidence.series(name) for name in ("pooling", "attention", "spatial_mlp"))
-    times = {str(one["name"]): _exponent(one) for one in (pooling, attention, mlp)}
-    grows = mlp.get("params_exponent")
-    params = max((point["params"] for point in pooling["points"]), default=0)
+    linear, *steep = times = [_exponent(one) for one in (pooling, attention, mlp)]
+    grows = mlp.params_exponent
+    params = max(point.params for point in pooling.points)
     said = [
-        f"time of {name} ~ N^{time['value']:.2f} ({time['low']:.2f} to {time['high']:.2f})"
-        for name, time in times.items()
+        f"time of {one.name} ~ N^{time.value:.2f} ({time.low:.2f} to {time.high:.2f})"
+        for one, time in zip((pooling, attention, mlp), times, strict=True)
     ]
-    growth = f"N^{grows:.2f}" if isinstance(grows, float) else "constant"
+    growth = f"N^{grows:.2f}" if grows is not None else "constant"
     ours = f"{'; '.join(said)}; pooling has {params} parameters; those of spatial_mlp ~ {growth}"
-    steep = [times["attention"], times["spatial_mlp"]]
-    if params or times["pooling"]["low"] > LINEAR or any(time["high"] < LINEAR for time in steep) or not grows:
+    if params or linear.low > LINEAR or any(time.high < LINEAR for time in steep) or not grows:
         return Finding(verdict="contradicted", ours=ours)
-    holds = times["pooling"]["high"] <= LINEAR and all(time["low"] >= SUPERLINEAR for time in steep)
+    holds = linear.high <= LINEAR and all(time.low >= SUPERLINEAR for time in steep)
     return Finding(verdict="holds" if holds else "not told apart", ours=ours)
 
 
-def _exponent(series: Mapping[str, Any]) -> Mapping[str, float]:
-    exponent = series.get("time_exponent")
-    if not isinstance(exponent, dict):
-        raise UntestedError(f"fixed overhead dominates the time of {series['name']} at every size that was measured")
-    return exponent
+def _exponent(series: CostSeries) -> Exponent:
+    if series.time_exponent is None:
+        raise UntestedError(f"fixed overhead dominates the time of {series.name} at every size that was measured")
+    return series.time_exponent
 
 
 def _all_of(found: Sequence[Contrast], *, wanted: str) -> Finding:
@@ -138,11 +137,11 @@ def _all_of(found: Sequence[Contrast], *, wanted: str) -> Finding:
 
 
 def _not_learned(evidence: Evidence, names: Sequence[str], *, limit: float) -> Finding:
-    levels = [evidence.level(name) for name in names]
+    levels = [evidence.level(name, limit) for name in names]
     ours = "; ".join(level.text for level in levels)
-    if any(level.low > limit for level in levels):
+    if any(level.low > 0 for level in levels):
         return Finding(verdict="contradicted", ours=ours)
-    return Finding(verdict="holds" if all(level.high <= limit for level in levels) else "not told apart", ours=ours)
+    return Finding(verdict="holds" if all(level.high <= 0 for level in levels) else "not told apart", ours=ours)
 
 
 def _finding(verdict: ClaimVerdict, found: Sequence[Contrast]) -> Finding:

@@ -1,20 +1,19 @@
 """The report card as one page and one line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 from metaformer.core.atomic_write import write_text
 from metaformer.core.errors import DataError
-from metaformer.core.run_record import RUN_FILE, RunRecord, read_run_record
+from metaformer.core.records import RUN_FILE, CostSeries, Record, Scaling, SizeCost, read_record
+from metaformer.core.records import Card as CardResult
 from metaformer.report.claims.evidence import QUIET
 from metaformer.report.number_text import NOTHING, count, with_half_width
 from metaformer.report.pages.study_page import PAGE_FILE, asset, environment
 from metaformer.report.stats.statistics import Verdict
 from metaformer.report.study.headline import inside_sentence
-from metaformer.report.study.load import Study, load_study
+from metaformer.report.study.load import LoadedStudy, load_study
 from metaformer.report.study.provenance import places
 from metaformer.report.study.row import Row
 from metaformer.report.study.summary import base_of, summarize
@@ -27,10 +26,10 @@ FLIPPED: dict[str, Verdict] = {"better": "worse", "worse": "better"}
 class Card:
     """Everything that a card shows."""
 
-    record: RunRecord
-    study: Study
+    record: Record[CardResult]
+    study: LoadedStudy
     rows: list[Row]
-    series: dict[str, Mapping[str, Any]]  # mixer -> its cost, where it was measured
+    series: dict[str, CostSeries]  # mixer -> its cost, where it was measured
     cpu_share: float | None = None  # of the time of those measurements, their own
     is_busy: bool = False  # that share is too small for the times to count
 
@@ -55,20 +54,21 @@ def load_card(folder: Path) -> Card:
         DataError: The folder is not a card.
     """
     folder = Path(folder)
-    record = read_run_record(folder) if (folder / RUN_FILE).is_file() else None
-    if record is None or record.kind != "card":
+    if not (folder / RUN_FILE).is_file():
         raise DataError(f"{folder} is not a card. Give the folder that 'metaformer card' wrote.")
+    record = read_record(folder, CardResult)
+    _ = record.measured
     study = load_study(folder / "study")
     scaling = folder / "scaling" / RUN_FILE
-    labels = read_run_record(scaling).labels if scaling.is_file() else {}
-    share = labels.get("cpu_share")
+    cost = read_record(scaling, Scaling).measured if scaling.is_file() else None
+    share = cost.cpu_share if cost else None
     return Card(
         record=record,
         study=study,
         rows=summarize(study),
-        series={one["name"]: one for one in labels.get("series", [])},
+        series={one.name: one for one in cost.series if one.points} if cost else {},
         cpu_share=share,
-        is_busy=isinstance(share, float) and share < QUIET,
+        is_busy=share is not None and share < QUIET,
     )
 
 
@@ -87,18 +87,20 @@ def write_card(folder: Path) -> Path:
             card=card,
             own=own,
             others=[row for row in card.rows if not row.is_base],
-            checks=card.record.labels.get("checks", []),
+            checks=card.record.measured.checks,
             quote=quote(card),
             costs=cost_rows(card),
-            shown_tokens=card.record.labels.get("shown_tokens", []),
-            dim=card.record.labels.get("dim"),
+            shown_tokens=card.record.measured.shown_tokens,
+            dim=card.record.measured.dim,
             accuracy=_accuracy,
             against=against,
             count=count,
             places=places(card.study),
             study_page=f"study/{PAGE_FILE}",
             css=asset("page.css"),
-            problems=[f"{row.title}, seed {seed}: {error}" for row in card.rows for seed, error in row.errors.items()],
+            problems=[
+                f"{row.title}, seed {seed}: {one.message}" for row in card.rows for seed, one in row.failures.items()
+            ],
         )
     )
     target = Path(folder) / CARD_FILE
@@ -109,7 +111,7 @@ def write_card(folder: Path) -> Path:
 def quote(card: Card) -> str:
     """One line that a reviewer could quote. It says no more than the records do."""
     own = base_of(card.rows)
-    parts = [f"{own.title}: {_accuracy(own)} on {inside_sentence(card.study.data_title)}, {own.num_seeds} seeds"]
+    parts = [f"{own.title}: {_accuracy(own)} on {inside_sentence(card.study.data.title)}, {own.num_seeds} seeds"]
     compared = [
         f"{against(row)} against {row.title.lower()}"
         for row in card.rows
@@ -117,10 +119,12 @@ def quote(card: Card) -> str:
     ]
     parts += [", ".join(compared)] if compared else []
     if own.name in card.series:
-        parts.append(_cost(card.series[own.name], card.record) + (" (timed on a busy machine)" if card.is_busy else ""))
-    checks = card.record.labels.get("checks", [])
-    kept = sum(check.get("status") != "fail" for check in checks)
-    return "; ".join([*parts, f"{kept} of {len(checks)} contract checks passed"]) + "."
+        parts.append(
+            _cost(card.series[own.name], card.record.measured.dim)
+            + (" (timed on a busy machine)" if card.is_busy else "")
+        )
+    about = card.record.measured
+    return "; ".join([*parts, f"{about.num_kept} of {len(about.checks)} contract checks passed"]) + "."
 
 
 def against(row: Row) -> str:
@@ -133,50 +137,48 @@ def against(row: Row) -> str:
 
 def cost_rows(card: Card) -> list[CostRow]:
     """Latency and memory of each mixer alone at the shown resolutions."""
-    shown = card.record.labels.get("shown_tokens", [])
+    shown = card.record.measured.shown_tokens
     own = base_of(card.rows).name
     titles = {row.name: row.title for row in card.rows}
     rows = []
     for name, series in card.series.items():
-        points = {point["num_tokens"]: point for point in series["points"]}
+        points = {point.num_tokens: point for point in series.points}
         found = [points[tokens] for tokens in shown if tokens in points]
         last = found[-1] if found else None
         rows.append(
             CostRow(
                 title=titles.get(name, name),
                 is_own=name == own,
-                latency_ms=tuple(f"{median(point['times_ms']):.3g}" for point in found),
-                memory_mib=tuple(f"{point['memory_mib']:.3g}" for point in found),
+                latency_ms=tuple(NOTHING if point.time_ms is None else f"{point.time_ms:.3g}" for point in found),
+                memory_mib=tuple(f"{point.memory_mib:.3g}" for point in found),
                 exponent=_exponent(series),
                 params=_numbers(last) if last else NOTHING,
-                macs=count(last["macs"]) if last else NOTHING,
+                macs=count(last.macs) if last else NOTHING,
             )
         )
     return rows
 
 
-def _numbers(point: Mapping[str, Any]) -> str:
-    return count(point["params"]) + (f" + {count(point['frozen'])} frozen" if point["frozen"] else "")
+def _numbers(point: SizeCost) -> str:
+    return count(point.params) + (f" + {count(point.frozen)} frozen" if point.frozen else "")
 
 
-def _exponent(series: Mapping[str, Any]) -> str:
-    fitted = series.get("time_exponent")
-    if not isinstance(fitted, dict):
-        return "overhead dominates"
-    return f"{fitted['value']:.2f} ({fitted['low']:.2f} to {fitted['high']:.2f})"
+def _exponent(series: CostSeries) -> str:
+    fitted = series.time_exponent
+    return f"{fitted.value:.2f} ({fitted.low:.2f} to {fitted.high:.2f})" if fitted else "overhead dominates"
 
 
-def _cost(series: Mapping[str, Any], record: RunRecord) -> str:
-    fitted = series.get("time_exponent")
-    largest = max(point["num_tokens"] for point in series["points"])
+def _cost(series: CostSeries, dim: int) -> str:
+    fitted = series.time_exponent
+    largest = max(point.num_tokens for point in series.points)
     growth = f"fixed overhead dominates its time up to N = {largest} tokens"
-    if isinstance(fitted, dict):
-        growth = f"time grows as N^{fitted['value']:.1f} in tokens N"
-    return f"{growth}, {_params(series)} at {record.labels.get('dim')} channels"
+    if fitted:
+        growth = f"time grows as N^{fitted.value:.1f} in tokens N"
+    return f"{growth}, {_params(series)} at {dim} channels"
 
 
-def _params(series: Mapping[str, Any]) -> str:
-    trained, frozen = ([int(point[key]) for point in series["points"]] for key in ("params", "frozen"))
+def _params(series: CostSeries) -> str:
+    trained, frozen = [point.params for point in series.points], [point.frozen for point in series.points]
     numbers = f"{_range(trained)} parameters" + (f" and {_range(frozen)} frozen numbers" if any(frozen) else "")
     return f"{numbers}, growing with N" if len({*trained}) > 1 or len({*frozen}) > 1 else numbers
 

@@ -16,7 +16,7 @@ from metaformer.report.claims.claims import is_tested, judge_claims
 from metaformer.report.claims.tables import claims_csv, claims_latex, claims_markdown
 from metaformer.report.pages.study_page import render
 from metaformer.report.pages.table import to_csv, to_latex, to_markdown
-from metaformer.report.study.load import Study
+from metaformer.report.study.load import LoadedStudy
 from metaformer.report.study.summary import summarize
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
@@ -43,7 +43,7 @@ window.metaformerPictures().then((pictures) => {
 """
 
 
-def export(study: Study, folder: Path) -> tuple[list[Path], str]:
+def export(study: LoadedStudy, folder: Path) -> tuple[list[Path], str]:
     """Writes `table` and `claims` as CSV, Markdown and LaTeX, and every chart as SVG and PNG.
 
     Args:

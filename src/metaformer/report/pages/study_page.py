@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from metaformer.core.atomic_write import write_text
-from metaformer.core.configs import to_dict
 from metaformer.core.errors import MissingExtraError
-from metaformer.core.run_record import RunRecord
+from metaformer.core.records import Record, Scaling, Speed
 from metaformer.report.charts.charts import charts
 from metaformer.report.charts.tradeoff import COSTS
 from metaformer.report.claims.claims import UNTESTED, JudgedClaim, is_tested, judge_claims
@@ -20,7 +19,7 @@ from metaformer.report.number_text import count, listed, plain, with_half_width
 from metaformer.report.pages.table import columns, difference_number, seeds_hint, to_csv, to_latex, to_markdown
 from metaformer.report.stats import statistics
 from metaformer.report.study import provenance
-from metaformer.report.study.load import Study, load_study
+from metaformer.report.study.load import LoadedStudy, load_study
 from metaformer.report.study.merging import Change, changes, merge
 from metaformer.report.study.row import Row
 from metaformer.report.study.sample_picture import sample_picture
@@ -72,15 +71,16 @@ def write_comparison(first: Path, second: Path) -> Path:
         DataError: One of the folders is not a study, or they cannot be compared.
     """
     one, other = load_study(first), load_study(second)
-    both = merge(one, other)
+    merged = merge(one, other)
+    both = merged.study
     target = Path(first) / f"report-with-{other.folder.resolve().name}.html"
     names = (one.folder.resolve().name, other.folder.resolve().name)
-    write_text(target, render(both, summarize(both), compared=changes(one, other), compared_names=names))
+    write_text(target, render(both, summarize(both), compared=changes(merged), compared_names=names))
     return target
 
 
 def render(
-    study: Study, rows: list[Row], *, compared: Sequence[Change] = (), compared_names: tuple[str, str] = ("", "")
+    study: LoadedStudy, rows: list[Row], *, compared: Sequence[Change] = (), compared_names: tuple[str, str] = ("", "")
 ) -> str:
     """The page as text.
 
@@ -109,9 +109,9 @@ def environment() -> Environment:
     )
 
 
-def _context(study: Study, rows: list[Row]) -> dict[str, Any]:
-    scaling, speed, tuning = (study.extras.get(kind) for kind in ("scaling", "speed", "tuning"))
-    figures = charts(rows, class_names=_class_names(study), scaling=scaling)
+def _context(study: LoadedStudy, rows: list[Row]) -> dict[str, Any]:
+    scaling, speed, tuning = study.scaling, study.speed, study.tuning
+    figures = charts(rows, class_names=_class_names(study), scaling=scaling.measured if scaling else None)
     judged = judge_claims(study, rows)
     places = provenance.places(study)
     runs = provenance.all_runs(study)
@@ -119,15 +119,15 @@ def _context(study: Study, rows: list[Row]) -> dict[str, Any]:
         "study": study,
         "rows": rows,
         "base": base_of(rows),
-        "answer": headline(rows, data=study.data_title),
+        "answer": headline(rows, data=study.data.title),
         "columns": columns(rows),
         "charts": figures,
         "curve_names": [name for name in figures if name.startswith("curve-")],
         "cost_names": [name for name in COSTS if name in figures],
         "cost_titles": {name: cost.title for name, cost in COSTS.items()},
         "scaling_names": [name for name in figures if name.startswith("scaling-")],
-        "scaling": _scaling_facts(scaling),
-        "speed": {"batch_size": speed.labels.get("batch_size", 1)} if speed else None,
+        "scaling": scaling and scaling.measured,
+        "speed": speed and speed.measured,
         "busy": [f"{record.kind} ({share:.0%})" for record in (speed, scaling) if record and (share := _busy(record))],
         "claims": judged if is_tested(judged) else [],
         "claims_sentence": claims_sentence(judged),
@@ -153,7 +153,7 @@ def _context(study: Study, rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _downloads(study: Study, rows: list[Row], judged: Sequence[JudgedClaim]) -> dict[str, Markup]:
+def _downloads(study: LoadedStudy, rows: list[Row], judged: Sequence[JudgedClaim]) -> dict[str, Markup]:
     return {
         "records_json": script_json(_records(study)),
         "csv_json": script_json(to_csv(rows)),
@@ -176,17 +176,10 @@ def claims_sentence(judged: Sequence[JudgedClaim]) -> str:
     return f"Of {len(judged)} claims, {len(tested)} can be tested here: {listed(parts)}."
 
 
-def _busy(record: RunRecord) -> float | None:
+def _busy(record: Record[Scaling] | Record[Speed]) -> float | None:
     """The measurement's own share of the time, where something else took too much of it."""
-    share = record.labels.get("cpu_share")
-    return share if isinstance(share, float) and share < QUIET else None
-
-
-def _scaling_facts(record: RunRecord | None) -> dict[str, Any]:
-    """What the caption of the scaling charts says."""
-    scaling = record.config.get("scaling", {}) if record else {}
-    facts = scaling if isinstance(scaling, dict) else {}
-    return {"num_rounds": facts.get("num_rounds", 0), "batch_size": facts.get("batch_size", 1)}
+    share = record.measured.cpu_share
+    return share if share is not None and share < QUIET else None
 
 
 def script_json(values: Any) -> Markup:
@@ -225,9 +218,8 @@ def asset(name: str) -> Markup:
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
-def _class_names(study: Study) -> list[str]:
-    names = next((run.labels.get("class_names") for run in provenance.all_runs(study)), None)
-    return [str(name) for name in names] if isinstance(names, list) else []
+def _class_names(study: LoadedStudy) -> list[str]:
+    return next((list(run.result.class_names) for run in provenance.all_runs(study) if run.result), [])
 
 
 def _precision(rows: list[Row]) -> dict[str, Any]:
@@ -247,11 +239,11 @@ def _precision(rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _records(study: Study) -> dict[str, Any]:
+def _records(study: LoadedStudy) -> dict[str, Any]:
     """Every record that the page is made of."""
     return {
-        "study": to_dict(study.record),
-        "runs": [to_dict(run) for run in provenance.all_runs(study)],
-        "extras": {kind: to_dict(record) for kind, record in study.extras.items()},
+        "study": study.record.to_json(),
+        "runs": [run.to_json() for run in provenance.all_runs(study)],
+        "extras": {one.kind: one.to_json() for one in (study.scaling, study.speed, study.tuning) if one},
         "tuned": _records(study.tuned) if study.tuned else None,
     }

@@ -141,7 +141,7 @@ CSV_FIELDS: dict[str, Callable[[Row], object]] = {
     "memory_mib": lambda row: row.memory_mib,
     "paper_top1_percent": lambda row: row.paper_top1,
     "note": lambda row: row.note,
-    "errors": lambda row: "; ".join(f"seed {seed}: {error}" for seed, error in row.errors.items()),
+    "errors": lambda row: "; ".join(f"seed {seed}: {one.message}" for seed, one in row.failures.items()),
 }
 
 
@@ -159,7 +159,7 @@ def _heading(column: Column) -> str:
 
 
 def _seeds(row: Row) -> str:
-    notes = [f"{len(row.errors)} failed"] * bool(row.errors) + [f"{len(row.missing)} missing"] * bool(row.missing)
+    notes = [f"{len(row.failures)} failed"] * bool(row.failures) + [f"{len(row.missing)} missing"] * bool(row.missing)
     return f"{row.num_seeds} ({', '.join(notes)})" if notes else str(row.num_seeds)
 
 

@@ -41,8 +41,8 @@ def _epochs(trainings: Trainings) -> list[list[str]]:
     columns = ("epoch", "seconds", *CHARTS)
     rows = [["run", *columns]]
     for name, run in zip(trainings.names, trainings.runs, strict=True):
-        values = [run.history.get(column, [""] * len(run.history["epoch"])) for column in columns]
-        rows += [[name, *map(str, row)] for row in zip(*values, strict=True)]
+        values = [getattr(run.measured.history, column) for column in columns]
+        rows += [[name, *("" if one is None else str(one) for one in row)] for row in zip(*values, strict=True)]
     return rows
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from metaformer.core.atomic_write import write_text
+from metaformer.core.configs import to_dict
 from metaformer.report.pages.study_page import PAGE_FILE, asset, environment
 from metaformer.report.pages.trainings import CHARTS, COLUMNS, load_trainings
 
@@ -28,7 +29,7 @@ def write_training_page(folders: Sequence[Path]) -> Path:
             columns=COLUMNS,
             rows=trainings.rows(),
             commands=[run.command for run in trainings.runs],
-            machine=trainings.runs[0].machine,
+            machine=to_dict(trainings.runs[0].machine),
             versions=trainings.runs[0].versions,
             differences=trainings.differences(),
             names=trainings.names,

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaformer.core.errors import DataError
-from metaformer.core.run_record import RunRecord, read_run_record
+from metaformer.core.records import Record, Training, read_record
 from metaformer.report.charts.line_chart import Line, line_chart
 from metaformer.report.number_text import NOTHING, plain, seconds
 from metaformer.report.study import provenance
 
 # Column of the history -> title of its chart.
 CHARTS = {
-    "validation_accuracy": "Validation accuracy (%)",
+    "validation_accuracy_percent": "Validation accuracy (%)",
     "train_loss": "Training loss (nats)",
     "learning_rate": "Learning rate",
 }
@@ -24,7 +24,7 @@ class Trainings:
     """Records of finished trainings, each under a name of its own."""
 
     names: tuple[str, ...]
-    runs: tuple[RunRecord, ...]
+    runs: tuple[Record[Training], ...]
 
     def rows(self) -> list[list[str]]:
         """The name and the `COLUMNS` of each."""
@@ -32,7 +32,7 @@ class Trainings:
 
     def charts(self) -> dict[str, str]:
         """Column of the history -> its chart as SVG, for every column that a training has."""
-        return {column: self._curve(column) for column in CHARTS if any(column in run.history for run in self.runs)}
+        return {column: self._curve(column) for column in CHARTS}
 
     def differences(self) -> list[tuple[str, list[str]]]:
         """The settings in which they differ, with the value of each."""
@@ -44,9 +44,9 @@ class Trainings:
     def _curve(self, column: str) -> str:
         # Minutes of training, validation included.
         lines = [
-            Line(name=name, x=[value / 60 for value in run.history["seconds"]], y=run.history[column])
+            Line(name=name, x=[x for x, _ in points], y=[y for _, y in points])
             for name, run in zip(self.names, self.runs, strict=True)
-            if column in run.history
+            if (points := _points(run.measured, column))
         ]
         title = CHARTS[column]
         return line_chart(lines, x_title="minutes", y_title=title, described=f"{title} against minutes of training.")
@@ -68,24 +68,28 @@ def load_trainings(folders: Sequence[Path]) -> Trainings:
     return Trainings(names=names, runs=runs)
 
 
-def _load(folder: Path) -> RunRecord:
-    record = read_run_record(folder)
-    if record.kind != "train" or "seconds" not in record.history:
-        raise DataError(f"{folder} holds no finished training; its record is of kind {record.kind!r}.")
+def _load(folder: Path) -> Record[Training]:
+    record = read_record(folder, Training)
+    if not record.measured.history.epoch:
+        raise DataError(f"{folder} holds a training without a finished epoch.")
     return record
 
 
-def _row(run: RunRecord) -> list[str]:
-    def number(metric: str, digits: int = 2) -> str:
-        return plain(run.metrics[metric].value, digits) if metric in run.metrics else NOTHING
+def _points(trained: Training, column: str) -> list[tuple[float, float]]:
+    pairs = zip(trained.history.seconds, getattr(trained.history, column), strict=True)
+    return [(seconds / 60, y) for seconds, y in pairs if seconds is not None and y is not None]
 
+
+def _row(run: Record[Training]) -> list[str]:
+    trained = run.measured
+    tested = trained.test_accuracy_percent
     return [
-        number("test_accuracy"),
-        number("validation_accuracy"),
-        str(run.labels.get("best_epoch", NOTHING)),
-        str(len(run.history["epoch"])),
-        seconds(run.history["seconds"][-1]),
-        number("images_per_second", 0),
-        f"{run.metrics['peak_memory'].value:,.0f} MiB" if "peak_memory" in run.metrics else NOTHING,
-        str(run.machine.get("torch_threads", NOTHING)),
+        NOTHING if tested is None else plain(tested, 2),
+        plain(trained.validation_accuracy_percent, 2),
+        str(trained.best_epoch),
+        str(len(trained.history.epoch)),
+        seconds(trained.train_time_s),
+        plain(trained.images_per_second, 0),
+        f"{trained.peak_memory_mib:,.0f} MiB",
+        str(run.machine.torch_threads),
     ]

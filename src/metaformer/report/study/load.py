@@ -3,68 +3,67 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from metaformer.core.errors import DataError
-from metaformer.core.run_record import RUN_FILE, RunRecord, read_run_record
+from metaformer.core.records import (
+    RUN_FILE,
+    Record,
+    Scaling,
+    Speed,
+    Study,
+    StudyData,
+    Training,
+    Tuning,
+    Variant,
+    read_record,
+)
 
-EXTRAS = ("scaling", "speed", "tuning")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One row of the study, as the study's record declares it."""
-
-    name: str
-    title: str
-    change: str  # what differs from the base, as text
-    paper_top1: float | None = None  # %, what the paper reports for this row
-    paper_note: str = ""  # on which data and model
-    paper_same_size: bool = True  # that model is of the size of the base's in the paper
-    comparable: bool = True  # its spread over seeds is of the same kind as the others'
-    control: bool = False  # a row that is meant to fail
+R = TypeVar("R")
+Runs = dict[int, Record[Training]]  # by seed, failed ones included
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class LoadedStudy:
     """What a study folder holds; runs that are absent or broken are named, not fatal."""
 
     folder: Path
-    record: RunRecord
+    record: Record[Study]
     variants: tuple[Variant, ...]  # in the order of the table
-    base: str  # the variant that the others are compared to
-    primary: str  # the metric that decides
-    seeds: tuple[int, ...]  # planned, or else seen
-    runs: dict[str, dict[int, RunRecord]]  # variant -> seed -> its run, failed ones included
+    seeds: tuple[int, ...]  # planned
+    runs: dict[str, Runs]  # by variant
     unreadable: dict[str, str]  # path inside the folder -> why it was left out
-    extras: dict[str, RunRecord] = field(default_factory=dict)  # "scaling", "speed", "tuning": what else was measured
-    tuned: "Study | None" = None  # the same variants, each at its own learning rate
+    scaling: Record[Scaling] | None = None
+    speed: Record[Speed] | None = None
+    tuning: Record[Tuning] | None = None
+    tuned: "LoadedStudy | None" = None  # the same variants, each at its own learning rate
     seeds_of: dict[str, tuple[int, ...]] = field(default_factory=dict)  # where a variant has others than `seeds`
+    # Rows that another study added under other conditions, and which: they are compared with no row of this one.
+    other_conditions: dict[str, str] = field(default_factory=dict)
 
     @property
-    def title(self) -> str:
-        return str(self.record.labels.get("title") or self.record.name)
+    def about(self) -> Study:
+        return self.record.measured
 
     @property
-    def question(self) -> str:
-        return str(self.record.labels.get("question") or self.title)
+    def base(self) -> str:
+        """The variant that the others are compared to."""
+        return self.about.base
 
     @property
-    def data(self) -> dict[str, Any]:
-        """What the study says about its data; empty if it says nothing."""
-        data = self.record.labels.get("data")
-        return data if isinstance(data, dict) else {}
+    def data(self) -> StudyData:
+        return self.about.data
 
-    @property
-    def data_title(self) -> str:
-        return str(self.data.get("title") or self.data.get("name") or "this data")
+    def good_runs(self, variant: str) -> dict[int, Training]:
+        """Results by seed, of the runs that ended well."""
+        return {seed: run.result for seed, run in self.runs[variant].items() if run.result is not None}
 
     def missing_seeds(self, variant: str) -> tuple[int, ...]:
         """Planned seeds that left no record."""
         return tuple(seed for seed in self.seeds_of.get(variant, self.seeds) if seed not in self.runs[variant])
 
 
-def load_study(folder: Path) -> Study:
+def load_study(folder: Path) -> LoadedStudy:
     """Reads what `metaformer study` wrote.
 
     Raises:
@@ -72,50 +71,42 @@ def load_study(folder: Path) -> Study:
     """
     folder = Path(folder)
     record = _study_record(folder)
-    variants = _variants(folder, record.labels)
-    base = record.labels.get("base", variants[0].name)
-    if base not in {variant.name for variant in variants}:
-        raise DataError(f"{folder / RUN_FILE} compares to {base!r}, which is not one of its variants.")
-    runs: dict[str, dict[int, RunRecord]] = {variant.name: {} for variant in variants}
+    about = record.measured
+    runs: dict[str, Runs] = {variant.name: {} for variant in about.variants}
     unreadable: dict[str, str] = {}
     for path in sorted(folder.glob(f"*/seed*/{RUN_FILE}")):
-        place = path.relative_to(folder).as_posix()
         try:
-            _file(read_run_record(path), runs)
+            _file(read_record(path, Training), runs)
         except DataError as error:
-            unreadable[place] = str(error)
-    extras, tuned = _extras(folder, unreadable), _tuned(folder, unreadable)
-    return Study(
+            unreadable[path.relative_to(folder).as_posix()] = str(error)
+    return LoadedStudy(
         folder=folder,
         record=record,
-        variants=variants,
-        base=base,
-        primary=str(record.labels.get("primary", "test_accuracy")),
-        seeds=_planned_seeds(record.config) or _seen_seeds(runs),
+        variants=about.variants,
+        seeds=tuple(sorted(about.seeds)),
         runs={name: dict(sorted(by_seed.items())) for name, by_seed in runs.items()},
         unreadable=unreadable,
-        extras=extras,
-        tuned=tuned,
+        scaling=_extra(folder, "scaling", Scaling, unreadable),
+        speed=_extra(folder, "speed", Speed, unreadable),
+        tuning=_extra(folder, "tuning", Tuning, unreadable),
+        tuned=_tuned(folder, unreadable),
     )
 
 
-def _extras(folder: Path, unreadable: dict[str, str]) -> dict[str, RunRecord]:
-    """Records of other kinds, each in the folder of its name."""
-    found = {}
-    for kind in EXTRAS:
-        if not (folder / kind / RUN_FILE).is_file():
-            continue
-        try:
-            record = read_run_record(folder / kind)
-            if record.kind != kind:
-                raise DataError(f"is a {record.kind!r} record, not one of kind {kind!r}")
-            found[kind] = record
-        except DataError as error:
-            unreadable[f"{kind}/{RUN_FILE}"] = str(error)
-    return found
+def _extra(folder: Path, name: str, kind: type[R], unreadable: dict[str, str]) -> Record[R] | None:
+    """A record of another kind, in the folder of its name."""
+    if not (folder / name / RUN_FILE).is_file():
+        return None
+    try:
+        record = read_record(folder / name, kind)
+        _ = record.measured
+        return record
+    except DataError as error:
+        unreadable[f"{name}/{RUN_FILE}"] = str(error)
+        return None
 
 
-def _tuned(folder: Path, unreadable: dict[str, str]) -> Study | None:
+def _tuned(folder: Path, unreadable: dict[str, str]) -> LoadedStudy | None:
     if not (folder / "tuned" / RUN_FILE).is_file():
         return None
     try:
@@ -125,52 +116,21 @@ def _tuned(folder: Path, unreadable: dict[str, str]) -> Study | None:
         return None
 
 
-def _study_record(folder: Path) -> RunRecord:
+def _study_record(folder: Path) -> Record[Study]:
     hint = "Give the folder that 'metaformer study' wrote, such as runs/quick."
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. {hint}")
     if not (folder / RUN_FILE).is_file():
         raise DataError(f"{folder} is not a study: it holds no {RUN_FILE}. {hint}")
-    record = read_run_record(folder)
-    if record.kind != "study":
-        raise DataError(f"{folder} holds a {record.kind!r} record, not a study. {hint}")
-    return record
+    return read_record(folder, Study)
 
 
-def _variants(folder: Path, labels: Mapping[str, Any]) -> tuple[Variant, ...]:
-    rows = labels.get("variants")
-    if not isinstance(rows, list) or not rows:
-        raise DataError(f"{folder / RUN_FILE} lists no variants: 'labels.variants' must be a list of at least one.")
-    variants = tuple(_variant(folder, row) for row in rows)
-    if len({variant.name for variant in variants}) < len(variants):
-        raise DataError(f"{folder / RUN_FILE} lists a variant twice: names in 'labels.variants' must differ.")
-    return variants
-
-
-def _variant(folder: Path, row: Any) -> Variant:
-    if not isinstance(row, dict) or not isinstance(row.get("name"), str):
-        raise DataError(f"{folder / RUN_FILE}: each of 'labels.variants' must be an object with a 'name'; got {row!r}")
-    top1 = row.get("paper_top1")
-    return Variant(
-        name=row["name"],
-        title=str(row.get("title") or row["name"]),
-        change=str(row.get("change") or ""),
-        paper_top1=float(top1) if isinstance(top1, int | float) else None,
-        paper_note=str(row.get("paper_note") or ""),
-        paper_same_size=bool(row.get("paper_same_size", True)),
-        comparable=bool(row.get("comparable", True)),
-        control=bool(row.get("control", False)),
-    )
-
-
-def _file(record: RunRecord, runs: dict[str, dict[int, RunRecord]]) -> None:
+def _file(record: Record[Training], runs: Mapping[str, Runs]) -> None:
     """Puts a run where it belongs.
 
     Raises:
         DataError: It belongs nowhere in this study.
     """
-    if record.kind != "train":
-        raise DataError(f"is a {record.kind!r} record, not a training run")
     if record.seed is None:
         raise DataError("names no seed")
     if record.name not in runs:
@@ -178,16 +138,3 @@ def _file(record: RunRecord, runs: dict[str, dict[int, RunRecord]]) -> None:
     if record.seed in runs[record.name]:
         raise DataError(f"repeats {record.name!r}, seed {record.seed}")
     runs[record.name][record.seed] = record
-
-
-def _planned_seeds(config: Mapping[str, Any]) -> tuple[int, ...]:
-    seeds = config.get("seeds")
-    if isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds):
-        return tuple(sorted(set(seeds)))
-    if isinstance(seeds, int) and 0 < seeds < 1000:
-        return tuple(range(seeds))
-    return ()
-
-
-def _seen_seeds(runs: Mapping[str, Mapping[int, RunRecord]]) -> tuple[int, ...]:
-    return tuple(sorted({seed for by_seed in runs.values() for seed in by_seed}))

@@ -1,41 +1,43 @@
 """What two studies measured besides their runs, as one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from metaformer.core.run_record import RunRecord
-from metaformer.report.study.load import Study
+from metaformer.core.records import Record
+from metaformer.report.study.load import LoadedStudy
 
-
-def merged_extras(first: Study, second: Study, names: Mapping[str, str]) -> dict[str, RunRecord]:
-    """What else was measured. Where both have it, the rows that only the second has are added."""
-    merged = dict(first.extras)
-    for kind, record in second.extras.items():
-        key = "series" if kind == "scaling" else "variants"
-        # Series are of mixers, which both studies call the same; variants may be marked.
-        rows = [
-            row | {"name": names.get(row["name"], row["name"])} if key == "variants" else row
-            for row in _listed(record, key)
-        ]
-        if kind not in merged:
-            merged[kind] = replace(record, labels=record.labels | {key: rows})
-            continue
-        here = _listed(merged[kind], key)
-        known = {(row["name"], row.get("level")) for row in here}
-        added = [row for row in rows if (row["name"], row.get("level")) not in known]
-        merged[kind] = replace(
-            merged[kind], labels=merged[kind].labels | {key: [*here, *added]} | _share(merged[kind], record)
-        )
-    return merged
+R = TypeVar("R")
+T = TypeVar("T")
 
 
-def _listed(record: RunRecord, key: str) -> list[dict[str, Any]]:
-    rows = record.labels.get(key)
-    return [row for row in rows if isinstance(row, dict) and "name" in row] if isinstance(rows, list) else []
+def merged_extras(first: LoadedStudy, second: LoadedStudy, names: Mapping[str, str]) -> dict[str, Any]:
+    """Scaling, speed and tuning of both: where both have one, the rows that only the second has are added."""
+
+    def renamed(one: T) -> T:
+        name = getattr(one, "name")  # noqa: B009 (each of them has one)
+        return replace(one, name=names.get(name, name))  # type: ignore[type-var]
+
+    speed = second.speed and _with(second.speed, variants=tuple(map(renamed, second.speed.measured.variants)))
+    tuning = second.tuning and _with(second.tuning, variants=tuple(map(renamed, second.tuning.measured.variants)))
+    return {
+        "scaling": _added(first.scaling, second.scaling, "series", lambda one: (one.name, one.level)),
+        "speed": _added(first.speed, speed, "variants", lambda one: one.name),
+        "tuning": _added(first.tuning, tuning, "variants", lambda one: one.name),
+    }
 
 
-def _share(one: RunRecord, other: RunRecord) -> dict[str, Any]:
-    """The lower of the two shares that say how busy the machines were."""
-    shares = [share for record in (one, other) if isinstance(share := record.labels.get("cpu_share"), float)]
-    return {"cpu_share": min(shares)} if shares else {}
+def _with(record: Record[R], **changes: Any) -> Record[R]:
+    return replace(record, result=replace(record.measured, **changes))  # type: ignore[type-var]
+
+
+def _added(one: Record[R] | None, other: Record[R] | None, rows: str, key: Callable[[Any], object]) -> Record[R] | None:
+    if one is None or other is None:
+        return one or other
+    here: tuple[Any, ...] = getattr(one.measured, rows)
+    known = {key(row) for row in here}
+    there: Iterable[Any] = getattr(other.measured, rows)
+    changes: dict[str, Any] = {rows: (*here, *(row for row in there if key(row) not in known))}
+    # How busy the busier of the two machines was.
+    shares = [share for record in (one, other) if (share := getattr(record.measured, "cpu_share", None)) is not None]
+    return _with(one, **changes, **({"cpu_share": min(shares)} if shares else {}))

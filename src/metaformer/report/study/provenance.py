@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from metaformer.core.run_record import RUN_FILE, RunRecord
+from metaformer.core.configs import to_dict
+from metaformer.core.records import RUN_FILE, Record, Training
 from metaformer.report.number_text import seconds
-from metaformer.report.study.load import Study
+from metaformer.report.study.load import LoadedStudy
 from metaformer.report.study.row import Row
 
 ABSENT = "(not set)"
@@ -34,7 +35,7 @@ class Place:
     num_runs: int
 
 
-def all_runs(study: Study) -> list[RunRecord]:
+def all_runs(study: LoadedStudy) -> list[Record[Training]]:
     """Every run of the study that could be read."""
     return [run for by_seed in study.runs.values() for run in by_seed.values()]
 
@@ -69,17 +70,17 @@ def _list_text(values: list[Any]) -> str:
     return ", ".join(text if number == 1 else f"{text} x {number}" for text, number in groups)
 
 
-def base_config(study: Study) -> dict[str, str]:
+def base_config(study: LoadedStudy) -> dict[str, str]:
     """The config of the base's first run, without its name and seed."""
     return settings_of(study, study.base)
 
 
-def changed_settings(study: Study, variant: str) -> list[Setting]:
+def changed_settings(study: LoadedStudy, variant: str) -> list[Setting]:
     """The settings in which the config of a variant differs from the base's; none while one of the two has no run."""
     return differing_settings(study, variant, study.base)
 
 
-def differing_settings(study: Study, variant: str, other: str) -> list[Setting]:
+def differing_settings(study: LoadedStudy, variant: str, other: str) -> list[Setting]:
     """The settings in which the config of a variant differs from that of another one."""
     here, base = settings_of(study, variant), settings_of(study, other)
     if not here or not base:
@@ -98,25 +99,25 @@ def _at(path: str, config: Mapping[str, str]) -> str:
     return config.get(path) or ", ".join(inside) or ABSENT
 
 
-def config_differences(study: Study) -> dict[str, list[Setting]]:
+def config_differences(study: LoadedStudy) -> dict[str, list[Setting]]:
     """Variant -> what it changes, for the variants that have a run."""
     if not study.runs[study.base]:
         return {}
     return {name: changed_settings(study, name) for name, runs in study.runs.items() if runs and name != study.base}
 
 
-def settings_of(study: Study, variant: str) -> dict[str, str]:
+def settings_of(study: LoadedStudy, variant: str) -> dict[str, str]:
     """Every setting of a variant but its name and seed: of its first run, else as planned."""
     runs = study.runs[variant]
     config = runs[min(runs)].config if runs else _planned_config(study, variant)
     return flatten({key: value for key, value in config.items() if key not in ("name", "seed")})
 
 
-def _planned_config(study: Study, variant: str) -> dict[str, Any]:
+def _planned_config(study: LoadedStudy, variant: str) -> dict[str, Any]:
     """What the study plans for a variant that has no run yet."""
     planned = study.record.config.get("variants")
     rows = [row for row in planned if isinstance(row, dict)] if isinstance(planned, list) else []
-    row = next((row for row in rows if row.get("name") == variant and row.get("model")), None)
+    row = next((row for row in rows if _named(row) == variant and row.get("model")), None)
     if row is None:
         return {}
     shared = {key: study.record.config[key] for key in SHARED if key in study.record.config}
@@ -124,12 +125,20 @@ def _planned_config(study: Study, variant: str) -> dict[str, Any]:
     return {"model": row["model"]} | shared | own
 
 
-def places(study: Study) -> list[Place]:
+def _named(row: Mapping[str, Any]) -> object:
+    about = row.get("about")
+    return about.get("name") if isinstance(about, dict) else None
+
+
+def places(study: LoadedStudy) -> list[Place]:
     """The machines, versions and commits behind the runs, the most used first."""
     counted: dict[tuple[Any, ...], int] = {}
-    for run in all_runs(study) or [study.record]:
+    records: list[Record[Any]] = [*all_runs(study)]
+    for run in records or [study.record]:
         facts = tuple(
-            (key.replace("_gib", " (GiB)"), _text(value)) for key, value in run.machine.items() if value is not None
+            (key.replace("_gib", " (GiB)"), _text(value))
+            for key, value in to_dict(run.machine).items()
+            if value is not None
         )
         key = (facts, tuple(run.versions.items()), run.commit or "unknown")
         counted[key] = counted.get(key, 0) + 1
@@ -145,14 +154,18 @@ def same_speed(found: Sequence[Place]) -> bool:
     return len({(tuple(place.facts.items()), tuple(place.versions.items())) for place in found}) <= 1
 
 
-def problems(study: Study, rows: Sequence[Row]) -> list[tuple[str, str]]:
+def problems(study: LoadedStudy, rows: Sequence[Row]) -> list[tuple[str, str]]:
     """(What, why) for each run that is missing, failed, or could not be read."""
-    found = [(f"{row.title}, seed {seed}", f"failed: {error}") for row in rows for seed, error in row.errors.items()]
+    found = [
+        (f"{row.title}, seed {seed}", f"failed: {failure.message}")
+        for row in rows
+        for seed, failure in row.failures.items()
+    ]
     found += [
-        (f"{row.title}, seed {seed}", f"ended without a finite {study.primary}")
+        (f"{row.title}, seed {seed}", "ended without a test accuracy")
         for row in rows
         for seed in study.runs[row.name]
-        if seed not in row.values and seed not in row.errors
+        if seed not in row.values and seed not in row.failures
     ]
     found += [
         (f"{row.title}, seed {seed}", "no record: not run yet, or stopped")
@@ -161,9 +174,9 @@ def problems(study: Study, rows: Sequence[Row]) -> list[tuple[str, str]]:
         if f"{row.name}/seed{seed}/{RUN_FILE}" not in study.unreadable
     ]
     found += [(path, error) for path, error in study.unreadable.items()]
-    return found + ([("the study", f"failed: {study.record.error}")] if study.record.error else [])
+    return found
 
 
-def duration(study: Study) -> str:
+def duration(study: LoadedStudy) -> str:
     """How long the runs took, added up."""
     return seconds(sum(run.wall_time_s for run in all_runs(study)))

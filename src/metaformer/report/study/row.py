@@ -2,19 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from metaformer.core.measurement import Numbers
+from metaformer.core.records import Failure, Spread
 from metaformer.report.stats.statistics import Verdict
 
 # Settings that a row changes only if it is another model altogether.
 OTHER_ARCHITECTURE = ("model.options", "model.patch_embeddings")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spread:
-    """The middle of some measurements, and how far they reach."""
-
-    median: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +22,8 @@ class Row:
     paper_difference: float | None = None  # the paper's top-1 of this row minus that of the base, if of one size
     is_base: bool = False
     control: bool = False
-    comparable: bool = True
+    comparable: bool = True  # its spread over seeds is of the same kind as the others'
+    other_conditions: str = ""  # that it was trained under, unlike the base: then nothing is said against that
     changed_settings: tuple[str, ...] = ()  # where its config differs from the base's, as "model.token_mixers"
 
     values: dict[int, float] = field(default_factory=dict)  # seed -> accuracy, of the runs that ended well
@@ -51,10 +45,9 @@ class Row:
     images_per_second: Spread | None = None  # in training
     latency_ms: Spread | None = None  # of one batch in inference, over rounds
     memory_mib: float | None = None  # at most, in inference
-    per_class: tuple[float, ...] | None = None  # mean over seeds
-    per_class_difference: tuple[float, ...] | None = None
-    curves: dict[str, dict[int, list[float]]] = field(default_factory=dict)  # column -> seed -> one value an epoch
-    errors: dict[int, str] = field(default_factory=dict)  # seed -> why that run failed
+    per_class_difference: tuple[float, ...] | None = None  # to the base, mean over common seeds
+    curves: dict[str, dict[int, Numbers]] = field(default_factory=dict)  # column -> seed -> one value an epoch
+    failures: dict[int, Failure] = field(default_factory=dict)  # seed -> why that run failed
     missing: tuple[int, ...] = ()  # seeds without a record
 
     @property

@@ -3,15 +3,15 @@
 import base64
 import binascii
 
-from metaformer.report.study.load import Study
+from metaformer.report.study.load import LoadedStudy
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def sample_picture(study: Study) -> str | None:
+def sample_picture(study: LoadedStudy) -> str | None:
     """The sample picture as a data: address, or None where there is none or it is no PNG."""
-    encoded = study.record.labels.get("samples_png")
-    if not isinstance(encoded, str):
+    encoded = study.about.samples_png
+    if encoded is None:
         return None
     try:
         picture = base64.b64decode(encoded, validate=True)

@@ -2,22 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
 from statistics import median
-from typing import Any
 
-from metaformer.core.run_record import RunRecord
+from metaformer.core.measurement import Numbers
+from metaformer.core.records import Failure, Spread, Training, Variant, VariantSpeed
 from metaformer.report.stats import statistics
 from metaformer.report.stats.moderated_variance import Variance
 from metaformer.report.stats.seed_spread import SeedSpread, mean_variances, seed_spread
 from metaformer.report.stats.statistics import Comparison
 from metaformer.report.study import provenance
 from metaformer.report.study.headline import headline as headline
-from metaformer.report.study.load import Study, Variant
-from metaformer.report.study.row import Row, Spread
+from metaformer.report.study.load import LoadedStudy, Runs
+from metaformer.report.study.row import Row
 
 
-def summarize(study: Study) -> list[Row]:
+def summarize(study: LoadedStudy) -> list[Row]:
     """One row a variant, in the study's order.
 
     A run that failed counts as failed: its numbers enter no mean.
@@ -31,33 +30,34 @@ def base_of(rows: list[Row]) -> Row:
     return next(row for row in rows if row.is_base)
 
 
-def _measure(study: Study, variant: Variant) -> Row:
-    every = study.runs[variant.name]
-    good = {seed: run for seed, run in every.items() if run.error is None}
-    base_top1 = next(other.paper_top1 for other in study.variants if other.name == study.base)
-    both = None not in (variant.paper_top1, base_top1) and variant.paper_same_size
+def _measure(study: LoadedStudy, variant: Variant) -> Row:
+    good, speed = study.good_runs(variant.name), _speed(study, variant.name)
+    base_top1 = next(other.paper_top1_percent for other in study.variants if other.name == study.base)
+    both = None not in (variant.paper_top1_percent, base_top1) and variant.paper_same_size
+    cost = next((run.cost for run in good.values() if run.cost), None)
+    other = study.other_conditions.get(variant.name, "")
     return Row(
         name=variant.name,
         title=variant.title,
         change=variant.change,
-        paper_top1=variant.paper_top1,
+        paper_top1=variant.paper_top1_percent,
         paper_note=variant.paper_note,
-        paper_difference=(variant.paper_top1 or 0.0) - (base_top1 or 0.0) if both else None,
+        paper_difference=(variant.paper_top1_percent or 0.0) - (base_top1 or 0.0) if both and not other else None,
         is_base=variant.name == study.base,
         control=variant.control,
-        comparable=variant.comparable,
+        comparable=not variant.control and not other,
+        other_conditions=other,
         changed_settings=tuple(setting.path for setting in provenance.changed_settings(study, variant.name)),
-        values=_metric(good, study.primary),
-        params=_count(every, "params"),
-        frozen=_count(every, "frozen"),
-        macs=_count(every, "macs"),
-        images_per_second=_spread(list(_metric(good, "images_per_second").values())),
-        latency_ms=_latency(study, variant.name),
-        memory_mib=_number(_speed(study, variant.name).get("memory_mib")),
-        per_class=_mean_lists(_per_class(good)),
-        per_class_difference=_per_class_difference(study, good),
-        curves=_curves(every),
-        errors={seed: run.error for seed, run in every.items() if run.error is not None},
+        values=accuracies(good),
+        params=cost.params if cost else None,
+        frozen=cost.frozen if cost else None,
+        macs=cost.macs if cost else None,
+        images_per_second=_spread([run.images_per_second for run in good.values()]),
+        latency_ms=speed.latency_ms if speed else None,
+        memory_mib=speed.memory_mib if speed else None,
+        per_class_difference=None if other else _per_class_difference(study, good),
+        curves=_curves(good),
+        failures=_failures(study.runs[variant.name]),
         missing=study.missing_seeds(variant.name),
     )
 
@@ -95,7 +95,9 @@ def _compare(rows: list[Row]) -> list[Row]:
     base, spread = base_of(rows), spread_of(rows)
     compared = {}
     for row in rows:
-        differences = [] if row.is_base else statistics.paired_differences(row.values, base.values)
+        differences = (
+            [] if row.is_base or row.other_conditions else statistics.paired_differences(row.values, base.values)
+        )
         variance = spread.of_difference(row.name, base.name, differences) if differences else None
         compared[row.name] = statistics.compare(differences, variance), variance
     corrected = statistics.holm([comparison.p if comparison else None for comparison, _ in compared.values()])
@@ -112,7 +114,7 @@ def _judged(
     row: Row, comparison: Comparison | None, variance: Variance | None, *, p_holm: float | None, num_tests: int
 ) -> Row:
     if comparison is None:
-        return row
+        return replace(row, why_no_verdict=row.other_conditions)
     return replace(
         row,
         difference=comparison.difference,
@@ -127,46 +129,35 @@ def _judged(
     )
 
 
-def _metric(runs: Mapping[int, RunRecord], name: str) -> dict[int, float]:
-    """The value of each seed, of the runs that have a finite one."""
-    found = {seed: run.metrics[name].value for seed, run in runs.items() if name in run.metrics}
-    return {seed: value for seed, value in found.items() if isfinite(value)}
+def accuracies(runs: Mapping[int, Training]) -> dict[int, float]:
+    """Test accuracy in % of each seed whose run has one."""
+    found = {seed: run.test_accuracy_percent for seed, run in runs.items()}
+    return {seed: value for seed, value in found.items() if value is not None}
 
 
-def _count(runs: Mapping[int, RunRecord], name: str) -> int | None:
-    return next((round(value) for value in _metric(runs, name).values()), None)
+def _failures(runs: Runs) -> dict[int, Failure]:
+    return {seed: run.failure for seed, run in runs.items() if run.failure is not None}
 
 
 def _spread(values: list[float]) -> Spread | None:
     return Spread(median=median(values), low=min(values), high=max(values)) if values else None
 
 
-def _speed(study: Study, variant: str) -> Mapping[str, Any]:
-    """What the study's speed record says of a variant; empty where it says nothing."""
-    record = study.extras.get("speed")
-    listed = record.labels.get("variants", []) if record else []
-    return next((row for row in listed if isinstance(row, dict) and row.get("name") == variant), {})
+def _speed(study: LoadedStudy, variant: str) -> VariantSpeed | None:
+    """What the study's speed record says of a variant."""
+    listed = study.speed.measured.variants if study.speed else ()
+    return next((one for one in listed if one.name == variant), None)
 
 
-def _latency(study: Study, variant: str) -> Spread | None:
-    spread = _speed(study, variant).get("latency_ms")
-    if not isinstance(spread, dict):
-        return None
-    values = [_number(spread.get(key)) for key in ("median", "low", "high")]
-    return None if None in values else Spread(median=values[0] or 0.0, low=values[1] or 0.0, high=values[2] or 0.0)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and isfinite(value) else None
-
-
-def _per_class(runs: Mapping[int, RunRecord]) -> dict[int, list[float]]:
-    """Each seed's accuracy of each class, where it was recorded as numbers."""
-    lists = {seed: run.labels.get("per_class_accuracy") for seed, run in runs.items()}
+def _per_class(runs: Mapping[int, Training]) -> dict[int, list[float]]:
+    """Each seed's accuracy of each class, where every class was tested."""
+    lists = {
+        seed: [value for value in run.per_class_accuracy_percent if value is not None] for seed, run in runs.items()
+    }
     return {
-        seed: [float(value) for value in values]
+        seed: values
         for seed, values in lists.items()
-        if isinstance(values, list) and values and all(isinstance(value, int | float) for value in values)
+        if values and len(values) == len(runs[seed].per_class_accuracy_percent)
     }
 
 
@@ -176,9 +167,8 @@ def _mean_lists(lists: Mapping[int, list[float]]) -> tuple[float, ...] | None:
     return tuple(sum(column) / len(column) for column in zip(*lists.values(), strict=True))
 
 
-def _per_class_difference(study: Study, runs: Mapping[int, RunRecord]) -> tuple[float, ...] | None:
-    ours = _per_class(runs)
-    base = _per_class({seed: run for seed, run in study.runs[study.base].items() if run.error is None})
+def _per_class_difference(study: LoadedStudy, runs: Mapping[int, Training]) -> tuple[float, ...] | None:
+    ours, base = _per_class(runs), _per_class(study.good_runs(study.base))
     common = ours.keys() & base.keys()
     mine, theirs = (_mean_lists({seed: lists[seed] for seed in common}) for lists in (ours, base))
     if mine is None or theirs is None or len(mine) != len(theirs):
@@ -186,9 +176,12 @@ def _per_class_difference(study: Study, runs: Mapping[int, RunRecord]) -> tuple[
     return tuple(a - b for a, b in zip(mine, theirs, strict=True))
 
 
-def _curves(runs: Mapping[int, RunRecord]) -> dict[str, dict[int, list[float]]]:
-    columns = dict.fromkeys(column for run in runs.values() for column in run.history if column != "epoch")
+# What the page draws over epochs, in the order of its buttons.
+CURVES = ("validation_accuracy_percent", "validation_loss", "train_loss")
+
+
+def _curves(runs: Mapping[int, Training]) -> dict[str, dict[int, Numbers]]:
     return {
-        column: {seed: run.history[column] for seed, run in runs.items() if run.history.get(column)}
-        for column in columns
+        column: {seed: values for seed, run in runs.items() if (values := getattr(run.history, column))}
+        for column in CURVES
     }

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from metaformer.core.records import TunedVariant
 from metaformer.report.number_text import NOTHING, with_half_width
 from metaformer.report.pages.table import difference_number
-from metaformer.report.study.load import Study
-from metaformer.report.study.merging import Change, changes
+from metaformer.report.study.load import LoadedStudy
+from metaformer.report.study.merging import Change, changes, merge
 from metaformer.report.study.row import Row
 from metaformer.report.study.summary import summarize
 
@@ -25,30 +26,28 @@ class TunedRow:
     verdict: str
 
 
-def tuned_rows(study: Study, rows: list[Row]) -> list[TunedRow]:
+def tuned_rows(study: LoadedStudy, rows: list[Row]) -> list[TunedRow]:
     """The rows at their own rates; empty where the study was not tuned."""
-    tuning = study.extras.get("tuning")
-    if study.tuned is None or tuning is None:
+    if study.tuned is None or study.tuning is None:
         return []
-    chosen = {row["name"]: row for row in tuning.labels.get("variants", []) if isinstance(row, dict) and "name" in row}
-    gains = {change.name: change for change in changes(study, study.tuned)}
+    chosen = {one.name: one for one in study.tuning.measured.variants}
+    gains = {change.name: change for change in changes(merge(study, study.tuned))}
     common = {row.name: row for row in rows}
     return [
-        _tuned_row(row, common.get(row.name), chosen.get(row.name, {}), gains.get(row.name))
+        _tuned_row(row, common.get(row.name), chosen.get(row.name), gains.get(row.name))
         for row in summarize(study.tuned)
     ]
 
 
-def _tuned_row(row: Row, common: Row | None, chosen: dict[str, object], gain: Change | None) -> TunedRow:
-    lr = chosen.get("lr")
+def _tuned_row(row: Row, common: Row | None, chosen: TunedVariant | None, gain: Change | None) -> TunedRow:
     return TunedRow(
         title=row.title,
-        rate=f"{lr:.4g}" if isinstance(lr, int | float) else NOTHING,
+        rate=f"{chosen.lr:.4g}" if chosen else NOTHING,
         rates=_tried(chosen),
-        at_edge=bool(chosen.get("at_edge")),
+        at_edge=chosen is not None and chosen.at_edge,
         common=_accuracy(common),
         own=_accuracy(row),
-        gain=_gain(gain, is_same_rate=lr is not None and lr == chosen.get("recipe_lr")),
+        gain=_gain(gain, is_same_rate=chosen is not None and chosen.lr == chosen.recipe_lr),
         difference="base" if row.is_base else difference_number(row),
         verdict="" if row.is_base else row.verdict,
     )
@@ -61,14 +60,11 @@ def _gain(gain: Change | None, *, is_same_rate: bool) -> str:
     return "same rate" if is_same_rate else NOTHING
 
 
-def _tried(chosen: dict[str, object]) -> str:
-    rates, accuracies = chosen.get("rates"), chosen.get("validation_accuracy")
-    if not isinstance(rates, list) or not isinstance(accuracies, list):
+def _tried(chosen: TunedVariant | None) -> str:
+    if chosen is None:
         return NOTHING
-    return ", ".join(
-        f"{rate:.4g}: {NOTHING if accuracy is None else f'{accuracy:.1f}%'}"
-        for rate, accuracy in zip(rates, accuracies, strict=False)
-    )
+    found = ((one.lr, one.validation_accuracy_percent) for one in chosen.tried)
+    return ", ".join(f"{lr:.4g}: {NOTHING if accuracy is None else f'{accuracy:.1f}%'}" for lr, accuracy in found)
 
 
 def _accuracy(row: Row | None) -> str:
