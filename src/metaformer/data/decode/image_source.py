@@ -34,6 +34,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM
 MAX_FILE_MIB = 256
 MAX_MEGAPIXELS = 178  # as Pillow has it
 MAX_DECODED_MIB = 400  # in memory, as the decoder leaves it
+COPIES = {"WEBP": 16, "AVIF": 16, "JPEG2000": 16}  # bytes a pixel, where the libraries hand copies on
 MAX_TEXT_MIB = 1  # of words or a colour profile in a PNG, unpacked; as Pillow has it
 MAX_SCANNED_MEGAPIXELS = 1000  # of a JPEG: pixels times the scans that refine them
 MAX_CPU_S = 10.0  # of one image
@@ -107,6 +108,7 @@ def check_memory(image: Image.Image, num_pixels: int) -> None:
         ImageError: It would.
     """
     bytes_a_pixel = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
+    bytes_a_pixel = COPIES.get(image.format or "", bytes_a_pixel)
     size = image.width * image.height * bytes_a_pixel
     if image.info.get("progressive"):
         # All coefficients of all channels are kept until the last scan, in the file's own size.
