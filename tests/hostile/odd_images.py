@@ -222,7 +222,7 @@ def _large() -> Iterator[OddImage]:
     yield OddImage("images: large", "170mp_grey.png", png_of_one_colour(13_000, 13_000, colours=0), True)
     yield OddImage("images: large", "170mp.png", png_of_one_colour(13_000, 13_000), False)
     yield OddImage("images: large", "150mp.jpg", encode(Image.new("RGB", (14_000, 10_800), "teal"), "JPEG"), True)
-    yield OddImage("images: large", "20mp.webp", encode(Image.new("RGB", (5000, 4000), "teal"), "WEBP"), True)
+    yield OddImage("images: large", "12mp.webp", encode(Image.new("RGB", (4000, 3000), "teal"), "WEBP"), True)
     yield OddImage("images: large", "30mp.webp", encode(Image.new("RGB", (6000, 5000), "teal"), "WEBP"), False)
     yield OddImage("images: large", "90mp.tif", encode(Image.new("RGB", (9500, 9500), "teal"), "TIFF"), True)
 

@@ -25,7 +25,7 @@ from metaformer.models.zoo import POOLFORMER_S12
 
 SEED = 20
 LIMIT_S = 15.0
-PEAK_MIB = 1000
+PEAK_MIB = {"predict": 1000, "evaluate": 1250}
 CLASSES = ("a", "b")
 
 
@@ -148,4 +148,4 @@ def test_the_memory_of_a_folder_with_large_images(tries, weights, tmp_path):
         code, peak_mib = map(int, done.stdout.split())
         kind = tries(f"images: memory of {words[0]}, {len(expected)} files: {peak_mib} MiB")
         kind.note("exit code", code == 1 and "Traceback" not in done.stderr, f"{code} {done.stderr[-300:]}")
-        kind.note("peak", peak_mib < PEAK_MIB, f"{peak_mib} MiB")
+        kind.note("peak", peak_mib < PEAK_MIB[words[0]], f"{peak_mib} MiB")

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.transforms.v2 import functional as v2
 
 from metaformer.core.errors import ConfigError, one_line
 from metaformer.data.augment.augmentation import AugmentationConfig
@@ -48,7 +47,7 @@ class ImageAugmentation:
         image = transform.read(source)
         _seed_all(key)
         if is_flipped:
-            image = v2.horizontal_flip(image)
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if config.crop == "resized":
             image = self._crop(image)
         else:
@@ -56,7 +55,7 @@ class ImageAugmentation:
             if config.crop == "shift":
                 image = _shift(image, config.shift_px)
             if is_flipped is None and torch.rand(()) < config.flip:
-                image = v2.horizontal_flip(image)
+                image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         tensor: Tensor = self._finish(self._vary(image))
         if config.cutout_px:
             _cut_out(tensor, config.cutout_px)
