@@ -12,7 +12,7 @@ from PIL import Image
 
 from metaformer.core.errors import ConfigError, DataError, MissingExtraError
 from metaformer.data.image_set import ImageSet
-from metaformer.data.open_images import open_images
+from metaformer.data.table import open_images
 
 CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -58,10 +58,8 @@ def test_2_comes_before_10(tmp_path):
         (("train", "val"), "validation", "val"),
         (("train",), None, "train"),
         (("train", "val"), "train", "train"),
-        # Not all of them are splits, so all are classes.
-        (("test", "tube"), None, ""),
     ],
-    ids=["val", "test", "synonym", "only train", "train", "a class called test"],
+    ids=["val", "test", "synonym", "only train", "train"],
 )
 def test_split_folders_are_told_from_classes(tmp_path, folders, asked, taken):
     for name in folders:
@@ -107,8 +105,8 @@ def test_parquet_files_in_the_layout_of_hugging_face(parquet, start):
     assert images.num_images == 3
     assert labels(images) == [1, 0, 0]
     assert next(iter(images)).name == "test-00000-of-00001.parquet, row 0 (blue.png)"
-    # A row without an image is one that cannot be read, not the end.
-    assert list(images)[2].image == b""
+    # A row without an image is one that cannot be read, not the end: the file that it names is not there.
+    assert list(images)[2].image == parquet / "None.png"
     assert labels(open_images(f"{start}{parquet}", "train")) == [0]
 
 
@@ -157,11 +155,11 @@ def test_tar_shards(tmp_path):
     ]
     assert labels(open_images(str(tmp_path), "train")) == [3]
     shard(tmp_path / "toy-val-00.tar", {"f.png": picture()})
-    with pytest.raises(DataError, match=r"toy-val-00.tar: f.png has no class"):
+    with pytest.raises(DataError, match=r"validation: none of the 1 images has a label"):
         list(open_images(str(tmp_path), "val"))
-    (tmp_path / "toy-dev-00.tar").write_bytes(b"no tar" * 200)
-    with pytest.raises(DataError, match=r"cannot read the shard .*toy-dev-00.tar"):
-        list(open_images(str(tmp_path), "dev"))
+    (tmp_path / "toy-val-00.tar").write_bytes(b"no tar" * 200)
+    with pytest.raises(DataError, match=r"cannot read the shard .*toy-val-00.tar"):
+        open_images(str(tmp_path), "val")
 
 
 def test_a_data_set_of_hugging_face_by_timms_factory(parquet, tmp_path):
@@ -172,14 +170,20 @@ def test_a_data_set_of_hugging_face_by_timms_factory(parquet, tmp_path):
     assert images.class_names == ("red", "blue")
     first = next(iter(images))
     assert (first.image, first.label) == (picture("blue"), 1)
-    assert [sample.image == b"" for sample in images] == [False, False, True]
+    assert [sample.image == Path("None.png") for sample in images] == [False, False, True]
     assert labels(open_images(f"hfds/{parquet}:{tmp_path / 'cache'}", "train")) == [0]
 
 
 def test_a_data_set_of_torchvision_that_is_not_there_is_one_line(tmp_path):
-    with pytest.raises(DataError, match=r"cannot open torch/cifar10, split validation: Dataset not found") as caught:
+    with pytest.raises(DataError, match=r"torch/cifar10:FOLDER. Nothing is downloaded\. .* is empty\.$"):
         open_images(f"torch/cifar10:{tmp_path}")
-    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"torch/mnist needs the folder that holds its files: torch/mnist:FOLDER\."):
+        open_images("torch/mnist")
+    put(tmp_path / "a.png")
+    with pytest.raises(
+        DataError, match=r"does not hold torch/cifar10 as torchvision stores it, or its files are damaged"
+    ):
+        open_images(f"torch/cifar10:{tmp_path}")
     with pytest.raises(ConfigError, match=r"cannot open torch/cifar11: Unknown torchvision dataset cifar11"):
         open_images(f"torch/cifar11:{tmp_path}")
 
@@ -212,7 +216,7 @@ def test_a_missing_library_without_an_extra_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("digit", r"no data at 'digit': there is no such folder. Did you mean 'digits'\?"),
+        ("digit", r"unknown data source 'digit'. Did you mean 'digits'\?"),
         ("parquet:/nowhere", r"no data at '/nowhere'"),
         (__file__, r"is one file; expected a folder of class folders"),
     ],

@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from metaformer.core.errors import ConfigError, DataError
-from metaformer.data.image_splits import split_images
-from metaformer.data.open_splits import open_splits
+from metaformer.data.held.hold import open_splits
 from metaformer.data.preparation import Preparation
+from metaformer.data.table import find_data, open_data
 
 
 def split(folder, **settings):
-    return split_images(open_splits(str(folder)), Preparation(**settings), name="toy")
+    opened = {name: images() for name, images in find_data(str(folder)).splits.items()}
+    return open_splits(opened, Preparation(**settings), name="toy")[0]
 
 
 def names(part):
@@ -78,10 +79,8 @@ def test_classes_are_matched_by_name(tmp_path, sets):
 
 def test_splits_that_cannot_be_trained_on(tmp_path, sets):
     sets.folder(tmp_path / "a", {"val": 9, "test": 9})
-    with pytest.raises(
-        ConfigError, match=r"toy has no training split to train on; it has: validation, test\.|test, val"
-    ):
-        split(tmp_path / "a")
+    with pytest.raises(ConfigError, match=r"/a has no training split to train on; it has: test, validation\."):
+        open_data(str(tmp_path / "a"))
     sets.folder(tmp_path / "b", {"": 2})
     with pytest.raises(ConfigError, match=r"validation_fraction 0\.8 leaves none of the 2 images of toy"):
         split(tmp_path / "b", validation_fraction=0.8)
@@ -92,7 +91,8 @@ def test_labels_of_parquet_files_are_checked(tmp_path, sets):
     rows = [{"bytes": sets.noise(number), "path": f"{number}.png"} for number in range(4)]
     pq.write_table(arrow.table({"image": rows, "label": [0, 2, 1, None]}), tmp_path / "train.parquet")
     with pytest.raises(
-        DataError, match=r"train\.parquet, row 3 \(3\.png\) has the label None; the classes are 0 to 2\."
+        DataError,
+        match=r"train\.parquet, row 3 \(3\.png\) has no label, as 1 of the 4 images of .* Give each one a class",
     ):
         split(tmp_path)
     pq.write_table(arrow.table({"image": rows, "label": [0, 2, 1, 2]}), tmp_path / "train.parquet")

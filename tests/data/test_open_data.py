@@ -13,7 +13,7 @@ from metaformer.data.held.memory_images import MemoryImages
 from metaformer.data.held.streamed_images import StreamedImages
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
-from metaformer.data.sources import open_data
+from metaformer.data.table import open_data
 
 PLAIN = AugmentationConfig(crop="shift", shift_px=1, color_jitter=0.0)
 
@@ -94,8 +94,11 @@ def test_mean_and_standard_deviation_as_given(made):
         ("cifar1:/nowhere", r"Did you mean 'cifar10:'\?"),
         ("torhc/cifar10:/nowhere", r"Did you mean 'torch/'\?"),
         ("/nowhere/at/all", r"no data at '/nowhere/at/all': there is no such folder\. Known: "),
-        ("torch/cifar11:/nowhere", r"cannot open torch/cifar11: Unknown torchvision dataset cifar11\.$"),
-        ("tfds/mnist", r"can be evaluated, but not trained on\. Try hfds/NAME"),
+        (
+            "torch/cifar11:/nowhere",
+            r"torch/cifar11 needs the folder that holds its files.* There is no folder /nowhere\.$",
+        ),
+        ("tfds/mnist", r"tfds/mnist has no training split to train on; it has: test\."),
     ],
 )
 def test_wrong_names(name, message):

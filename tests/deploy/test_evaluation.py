@@ -13,7 +13,8 @@ from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.records import Evaluation, Recorder, UnreadableImage, read_record
 from metaformer.data.formats.cluttered_digits import ClutteredDigits
 from metaformer.data.formats.digits import Digits
-from metaformer.data.open_images import open_images
+from metaformer.data.image_set import ImageSet
+from metaformer.data.table import open_images
 from metaformer.deploy.classifier import Classifier, open_classifier
 from metaformer.deploy.confusion import Confusion
 from metaformer.deploy.evaluation import ImageEvaluation, evaluate_images, evaluate_source
@@ -150,8 +151,8 @@ def test_photographs_as_parquet_and_as_a_folder_are_the_same(small, tmp_path):
     images = open_images(f"cifar10:{CIFAR10}")
     samples = list(islice(images, 60))
 
-    class Some:
-        name, class_names, order_is_by_name, num_images = "some", images.class_names, False, 60
+    class Some(ImageSet):
+        name, class_names, num_images = "some", images.class_names, 60
 
         def __iter__(self):
             return iter(samples)

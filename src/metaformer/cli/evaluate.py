@@ -15,8 +15,7 @@ from metaformer.core.errors import ConfigError
 from metaformer.core.printable import printable
 from metaformer.core.records import Evaluation, Recorder
 from metaformer.data.class_order import read_class_map
-from metaformer.data.open_images import open_images
-from metaformer.data.sources import DATA_SOURCES, open_data
+from metaformer.data.table import GENERATED, open_data, open_images
 from metaformer.deploy.classifier import Classifier, imagenet_names, open_classifier
 from metaformer.deploy.confusion import Confusion
 from metaformer.deploy.evaluation import ImageEvaluation, evaluate_images, evaluate_source
@@ -69,7 +68,7 @@ def evaluate(
     command = shlex.join(["metaformer", *sys.argv[1:]])
     recorder: Recorder[Evaluation] = Recorder(Evaluation, name=name or weights, config={}, command=command, seed=None)
     classifier = open_classifier(name or None, weights or None, image_size=image_size, device=device)
-    if data in DATA_SOURCES:
+    if data in GENERATED:
         if class_map or crop_fraction is not None:
             raise ConfigError(f"--class-map and --crop-fraction are for image files; {data} has none.")
         source, part = open_data(data), split or "test"

@@ -19,7 +19,7 @@ from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError,
 from metaformer.core.records import RUN_FILE, Record, Training
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
-from metaformer.data.sources import open_data
+from metaformer.data.table import open_data
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.identify import identify
 from metaformer.models.timm_model import ModelConfig

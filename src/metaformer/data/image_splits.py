@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from metaformer.core.errors import ConfigError, DataError, did_you_mean
+from metaformer.core.errors import ConfigError
 from metaformer.data.class_shares import interleave_classes
+from metaformer.data.classes import Agreement
 from metaformer.data.image_set import IndexedImages, Sample
 from metaformer.data.preparation import Preparation
 
@@ -52,22 +53,24 @@ class ImageSplits:
     description: str  # how the splits were made, in a sentence or two
 
 
-def split_images(found: Mapping[str, IndexedImages], preparation: Preparation, *, name: str) -> ImageSplits:
+def split_images(
+    found: Mapping[str, IndexedImages], agreement: Agreement, preparation: Preparation, *, name: str
+) -> ImageSplits:
     """Makes the three parts of what a source has.
 
     Args:
         found: Its own splits, by our names; one without splits is all "train".
+        agreement: Their classes and labels; a split without labels is none.
         preparation: Says how much to hold out, and how many training images to take.
         name: Of the source, for messages.
 
     Raises:
-        ConfigError: There is no training split, or too few images to hold some out.
-        DataError: An image has no label, or one outside the classes.
+        ConfigError: There are too few images to hold some out.
     """
-    if "train" not in found:
-        raise ConfigError(f"{name} has no training split to train on; it has: {', '.join(found)}.")
-    class_names = class_names_of(found)
-    parts = {split: _whole(images, class_names) for split, images in found.items()}
+    parts = {
+        split: ImagePart(images=found[split], indices=torch.arange(len(labels)), labels=labels)
+        for split, labels in agreement.labels.items()
+    }
     train, told = parts["train"], []
     if "validation" in parts:
         validation = parts["validation"]
@@ -85,48 +88,8 @@ def split_images(found: Mapping[str, IndexedImages], preparation: Preparation, *
         told.append(f"Of the {len(train):,} training images a fixed subset of {limit:,} is used.")
         train = train.choose(interleave_classes(train.labels, SUBSET_KEY)[:limit])
     return ImageSplits(
-        train=train, validation=validation, test=test, class_names=class_names, description=" ".join(told)
+        train=train, validation=validation, test=test, class_names=agreement.class_names, description=" ".join(told)
     )
-
-
-def class_names_of(found: Mapping[str, IndexedImages]) -> tuple[str, ...]:
-    """The classes of the training images: their names, or numbers where they have none."""
-    train = found["train"]
-    if train.class_names:
-        return train.class_names
-    labels = [images.read_labels() for images in found.values()]
-    highest = max((int(some.max()) for some in labels if len(some)), default=-1)
-    return tuple(str(label) for label in range(highest + 1))
-
-
-def translate_labels(images: IndexedImages, class_names: tuple[str, ...]) -> Int64[Tensor, " n"]:
-    """The labels of a split in the order of the training classes.
-
-    Raises:
-        DataError: A class is not among them.
-    """
-    labels = images.read_labels()
-    strange = [name for name in images.class_names if name not in class_names]
-    if strange:
-        raise DataError(
-            f"{images.name} has the class {strange[0]!r}, which the training images lack."
-            f"{did_you_mean(strange[0], class_names)}"
-        )
-    num_own = len(images.class_names) or len(class_names)
-    outside = ((labels < 0) | (labels >= num_own)).nonzero().flatten()
-    if len(outside):
-        sample = images[int(outside[0])]
-        raise DataError(f"{sample.name} has the label {sample.label}; the classes are 0 to {num_own - 1}.")
-    if not images.class_names:
-        return labels
-    return torch.tensor([class_names.index(own) for own in images.class_names])[labels]
-
-
-def _whole(images: IndexedImages, class_names: tuple[str, ...]) -> ImagePart:
-    labels = translate_labels(images, class_names)
-    if not len(labels):
-        raise DataError(f"{images.name} holds no images.")
-    return ImagePart(images=images, indices=torch.arange(len(labels)), labels=labels)
 
 
 def _hold_out(train: ImagePart, fraction: float, name: str) -> tuple[ImagePart, ImagePart]:

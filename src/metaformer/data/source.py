@@ -8,8 +8,19 @@ import torch
 
 from metaformer.core.preprocessing import ModelInput
 from metaformer.data.batch_plan import Batch, BatchPlan, Images, Labels
+from metaformer.data.notes import Note
 
 Unreadable = tuple[str, str]  # the name of an image, and why it cannot be read
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOrigin:
+    """Where data come from, and what was decided when they were opened."""
+
+    name: str
+    title: str
+    notes: tuple[Note, ...] = ()  # choices between two readings, and what was left out
+    fingerprint: str = ""  # the same for the same images and labels, wherever they lie
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +35,7 @@ class DataFacts:
     num_train: int  # images an epoch
     num_validation: int
     num_test: int  # 0: the source has no test split
+    notes: tuple[Note, ...] = ()  # choices between two readings, and what was left out
     fingerprint: str = ""  # the same for the same images and labels, wherever they lie
 
     @property

@@ -212,9 +212,9 @@ def _order(classifier: Classifier, images: ImageSet, class_map: ClassMap | None)
     )
 
 
-def _label(label: int | None, order: ClassOrder, classifier: Classifier, name: str) -> int:
+def _label(label: object, order: ClassOrder, classifier: Classifier, name: str) -> int:
     known = len(order.index) or classifier.model.config.num_classes
-    if label is None or not 0 <= label < known:
+    if not isinstance(label, int) or not 0 <= label < known:
         raise DataError(f"{name} has the label {label}; expected 0 to {known - 1}.")
     return order.index[label] if order.index else label
 

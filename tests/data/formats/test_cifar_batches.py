@@ -9,9 +9,8 @@ import torch
 
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.data.augment.augmentation import AugmentationConfig
-from metaformer.data.open_images import open_images
 from metaformer.data.preparation import Preparation
-from metaformer.data.sources import open_data
+from metaformer.data.table import open_data, open_images
 
 NAMES = [f"class {number}" for number in range(10)]
 FOLDER = "cifar-10-batches-py"
@@ -47,12 +46,12 @@ def test_the_batches_of_torchvision(cifar10):
         assert images.class_names == tuple(NAMES)
         assert images.num_images == 20
         assert [sample.label for sample in images] == [*range(10)] * 2
-        planes = np.asarray(images[7].image).transpose(2, 0, 1).reshape(-1)
+        planes = np.asarray(list(images)[7].image).transpose(2, 0, 1).reshape(-1)
         assert np.array_equal(planes, rows[7])
     train = open_images(f"cifar10:{cifar10}", "train")
     assert train.num_images == 100
     first = pickle.loads((cifar10 / FOLDER / "data_batch_5").read_bytes())["data"][19]
-    assert np.array_equal(np.asarray(train[99].image).transpose(2, 0, 1).reshape(-1), first)
+    assert np.array_equal(np.asarray(list(train)[99].image).transpose(2, 0, 1).reshape(-1), first)
     with pytest.raises(ConfigError, match="has no split 'validation'"):
         open_images(f"cifar10:{cifar10}", "validation")
 

@@ -4,65 +4,67 @@ import codecs
 import io
 import pickle
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Int64
 from PIL import Image
-from torch import Tensor
 
 from metaformer.core.errors import DataError, one_line
-from metaformer.data.image_set import Sample
-from metaformer.data.split_names import choose_split
+from metaformer.data.formats.parquet import open_parquet
+from metaformer.data.found import Found
+from metaformer.data.image_set import IndexedImages, Sample
 
 FOLDER, ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"
 BATCHES = {"test": ("test_batch",), "train": tuple(f"data_batch_{number}" for number in range(1, 6))}
-CLASSES_FILE, SIDE_PX = "batches.meta", 32
+TITLE, CLASSES_FILE, SIDE_PX = "CIFAR-10", "batches.meta", 32
 
 
-class CifarBatches:
+class CifarBatches(IndexedImages):
     """Photographs of 32x32 pixels in ten classes, decoded already."""
 
-    order_is_by_name = False
-    group_sizes: tuple[int, ...] = ()
-    groups_at_once = 1
-
-    def __init__(self, folder: Path, split: str | None = None) -> None:
-        part = choose_split(BATCHES, split, where=str(folder))
-        self.name = f"{folder}, {part}"
-        content = _read(folder, [CLASSES_FILE, *BATCHES[part]])
+    def __init__(self, folder: Path, split: str) -> None:
+        self.name = f"{folder}, {split}"
+        content = _read(folder, [CLASSES_FILE, *BATCHES[split]])
         try:
             self.class_names = tuple(str(name) for name in content[CLASSES_FILE]["label_names"])
-            batches = [content[name] for name in BATCHES[part]]
+            batches = [content[name] for name in BATCHES[split]]
             rows = np.concatenate([batch["data"] for batch in batches])
             # Three planes of colour, one after the other.
             self._pixels = rows.reshape(-1, 3, SIDE_PX, SIDE_PX).transpose(0, 2, 3, 1)
-            self._labels: Int64[Tensor, " n"] = torch.tensor([label for batch in batches for label in batch["labels"]])
+            self._labels = [label for batch in batches for label in batch["labels"]]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{folder} does not hold CIFAR-10 as torchvision stores it: {error}.") from None
         self.num_images = len(self._labels)
 
-    def read_labels(self) -> Int64[Tensor, " n"]:
+    def read_labels(self) -> Sequence[object]:
         return self._labels
 
     def __getitem__(self, index: int) -> Sample:
         image = Image.fromarray(np.ascontiguousarray(self._pixels[index]))
-        return Sample(name=f"{self.name}, image {index}", image=image, label=int(self._labels[index]))
+        return Sample(name=f"{self.name}, image {index}", image=image, label=self._labels[index])
 
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(self.num_images))
+
+def open_cifar10(place: str) -> Found:
+    """CIFAR-10 in torchvision's files or in Parquet files.
+
+    Raises:
+        DataError: Neither is there.
+        MissingExtraError: Parquet's library is not installed.
+    """
+    folder = Path(place)
+    if not holds_cifar_batches(folder) and not place.endswith((".tar.gz", ".tgz")):
+        return replace(open_parquet(place), title=TITLE)
+    splits = {split: partial(CifarBatches, folder, split) for split in BATCHES}
+    return Found(title=TITLE, splits=splits)
 
 
 def holds_cifar_batches(path: Path) -> bool:
-    """Whether these are torchvision's files."""
-    return _is_archive(path) or path.name == FOLDER or any((path / name).exists() for name in (FOLDER, ARCHIVE))
-
-
-def _is_archive(path: Path) -> bool:
-    return path.is_file() and path.name.endswith((".tar.gz", ".tgz"))
+    """Whether these are torchvision's files, by their names."""
+    return path.name in (FOLDER, ARCHIVE) or any((path / name).exists() for name in (FOLDER, ARCHIVE))
 
 
 def _read(path: Path, names: list[str]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class ClutteredDigits:
             num_train=len(self._scans.train[1]),
             num_validation=VALIDATION_CANVASES * len(self._scans.validation[1]),
             num_test=TEST_CANVASES * len(self._scans.test[1]),
+            fingerprint="cluttered-digits",
         )
 
     def train_batches(self, plan: BatchPlan) -> Iterator[Batch]:

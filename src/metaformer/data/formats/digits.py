@@ -75,6 +75,7 @@ class Digits:
             num_train=len(self._scans.train[1]),
             num_validation=len(self._scans.validation[1]),
             num_test=len(self._scans.test[1]),
+            fingerprint="digits",
         )
 
     def train_batches(self, plan: BatchPlan) -> Iterator[Batch]:

@@ -3,6 +3,7 @@
 import glob
 import http.client
 import io
+import os
 import urllib.error
 import urllib.request
 from io import BufferedIOBase
@@ -11,13 +12,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from metaformer.core.errors import ConfigError, DataError
+from metaformer.data.walk import Walk
 
 TIMEOUT_S = 60.0  # without a byte from a server
-SUFFIXES = (".tar", ".tar.gz", ".tgz")
+SUFFIXES = frozenset({".tar", ".tar.gz", ".tgz"})
 
 
-def list_shards(source: str) -> list[str]:
-    """The shards of a source, in order.
+def list_shards(source: str) -> dict[str, str]:
+    """The shards of a source, in order; each with the part of its path in which a split may be named.
 
     Args:
         source: A folder, a file, a pattern (`train-{000..099}.tar`, `train-*.tar`) or http(s) addresses, several
@@ -30,6 +32,12 @@ def list_shards(source: str) -> list[str]:
     from webdataset.shardlists import expand_urls
 
     shards: list[str] = []
+    folder = Path(source).expanduser()
+    if not is_pattern(source) and folder.is_dir():
+        inside = {str(folder / name): name for name in Walk(folder, SUFFIXES).files()}
+        if not inside:
+            raise DataError(f"{source} holds no .tar shards.")
+        return inside
     for part in expand_urls(source):
         if is_remote(part):
             if "*" in part:
@@ -38,8 +46,7 @@ def list_shards(source: str) -> list[str]:
         elif "://" in part:
             raise ConfigError(f"shards are read from folders, http:// and https://; got {part!r}.")
         elif Path(part).expanduser().is_dir():
-            inside = sorted(Path(part).expanduser().iterdir())
-            shards += [str(path) for path in inside if path.name.endswith(SUFFIXES) and path.is_file()]
+            shards += list_shards(part)
         elif not any(sign in part for sign in "*?["):
             shards.append(str(Path(part).expanduser()))
         else:
@@ -49,7 +56,12 @@ def list_shards(source: str) -> list[str]:
     missing = next((shard for shard in shards if not is_remote(shard) and not Path(shard).is_file()), None)
     if missing:
         raise DataError(f"there is no shard {missing}.")
-    return shards
+    shared = os.path.commonpath([os.path.dirname(_path(shard)) or "." for shard in shards])  # noqa: PTH120
+    return {shard: os.path.relpath(_path(shard) or ".", shared or ".") for shard in shards}
+
+
+def _path(shard: str) -> str:
+    return unquote(urlsplit(shard).path) if is_remote(shard) else shard
 
 
 def is_remote(shard: str) -> bool:
@@ -64,7 +76,7 @@ def is_pattern(source: str) -> bool:
 
 def file_name(shard: str) -> str:
     """The shard's name without folder or address."""
-    return Path(unquote(urlsplit(shard).path) if is_remote(shard) else shard).name
+    return Path(_path(shard)).name
 
 
 def open_shard(shard: str) -> BufferedIOBase:

@@ -15,7 +15,7 @@ from metaformer.data.decode.image_transform import ImageTransform
 from metaformer.data.decode.statistics_sample import with_statistics
 from metaformer.data.image_splits import ImagePart, ImageSplits
 from metaformer.data.preparation import Preparation
-from metaformer.data.source import DataFacts, Unreadable
+from metaformer.data.source import DataFacts, DataOrigin, Unreadable
 
 
 class LargeImages:
@@ -31,12 +31,11 @@ class LargeImages:
         preparation: Preparation,
         *,
         image_size: tuple[int, int],
-        name: str,
-        title: str,
+        origin: DataOrigin,
         num_workers: int = 0,
     ) -> None:
         self._splits = splits
-        self._loader = ImageLoader(num_workers=num_workers, where=name)
+        self._loader = ImageLoader(num_workers=num_workers, where=origin.name)
         # One list: the loader adds to it.
         self.unreadable: list[Unreadable] = self._loader.unreadable
         transform = ImageTransform(preparation.model_input(image_size))
@@ -44,8 +43,10 @@ class LargeImages:
         self._reader = ImageReader(preparation.augmentation, transform)
         self._read_together = _groups(splits.train)
         self.facts = DataFacts(
-            name=name,
-            title=title,
+            name=origin.name,
+            title=origin.title,
+            notes=origin.notes,
+            fingerprint=origin.fingerprint,
             description=f"{splits.description}{told}",
             class_names=splits.class_names,
             model_input=transform.model_input,

@@ -15,7 +15,7 @@ from metaformer.data.decode.pixels import decode, pixel_statistics
 from metaformer.data.held.storage import Storage
 from metaformer.data.image_splits import ImagePart, ImageSplits
 from metaformer.data.preparation import Preparation
-from metaformer.data.source import DataFacts, Unreadable
+from metaformer.data.source import DataFacts, DataOrigin, Unreadable
 
 Decoded = tuple[UInt8[Tensor, "_ c h w"], Int64[Tensor, " _"]]
 
@@ -26,9 +26,7 @@ class MemoryImages:
     An image that cannot be read is left out of its split.
     """
 
-    def __init__(
-        self, splits: ImageSplits, preparation: Preparation, *, storage: Storage, name: str, title: str
-    ) -> None:
+    def __init__(self, splits: ImageSplits, preparation: Preparation, *, storage: Storage, origin: DataOrigin) -> None:
         self.unreadable: list[Unreadable] = []
         self._same_size = not storage.is_given
         transform = ImageTransform(preparation.model_input(storage.image_size))
@@ -43,8 +41,10 @@ class MemoryImages:
         self._evaluated = {split: self._decode(part, self._transform) for split, part in evaluated.items()}
         lost = f" {len(self.unreadable)} images cannot be read and are left out." if self.unreadable else ""
         self.facts = DataFacts(
-            name=name,
-            title=title,
+            name=origin.name,
+            title=origin.title,
+            notes=origin.notes,
+            fingerprint=origin.fingerprint,
             description=splits.description + lost,
             class_names=splits.class_names,
             model_input=transform.model_input,

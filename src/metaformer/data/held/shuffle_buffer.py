@@ -11,6 +11,7 @@ from metaformer.core.errors import DataError
 from metaformer.core.seeding import generator, key_seed
 from metaformer.data.image_set import Sample, ShardedImages
 
+MANY_SHARDS = 8  # a process; then one more or less does not matter
 BUFFER_IMAGES = 2048  # encoded images of a process that wait to be drawn from
 
 T = TypeVar("T")
@@ -31,20 +32,42 @@ def shuffled(values: Iterator[T], *, size: int, key: int) -> Iterator[T]:
     yield from waiting
 
 
-def shards_of_process(images: ShardedImages, order: Sequence[int], *, rank: int, world_size: int) -> Iterator[Sample]:
-    """A process's images of one reading of all shards in that order; each image is read by exactly one process."""
-    if images.num_shards >= world_size:
+def images_of_process(
+    images: ShardedImages,
+    keep: Callable[[Sample], bool],
+    order: Sequence[int],
+    shard_sizes: Sequence[int] | None,
+    *,
+    rank: int,
+    world_size: int,
+) -> Iterator[Sample]:
+    """A process's training images of one reading of all shards in that order; each image is read by one process.
+
+    Where the sizes of the shards are known, all images in that order are cut into equal stretches, so that a process
+    reads parts of shards. Where not, whole shards are dealt out if each process gets many and as many as the others;
+    else every process reads all of them, and they take turns.
+    """
+    if shard_sizes is not None:
+        total, start = sum(shard_sizes), 0
+        first, end = rank * total // world_size, (rank + 1) * total // world_size
+        for number in order:
+            stop = start + shard_sizes[number]
+            if start < end and first < stop:
+                kept = filter(keep, images.shard(number))
+                yield from islice(kept, max(0, first - start), min(end, stop) - start)
+            start = stop
+    elif len(order) % world_size == 0 or len(order) >= MANY_SHARDS * world_size:
         for number in order[rank::world_size]:
-            yield from images.shard(number)
-        return
-    # Too few shards to give each process its own: all read all of them and take turns.
-    everything = (sample for number in order for sample in images.shard(number))
-    yield from islice(everything, rank, None, world_size)
+            yield from filter(keep, images.shard(number))
+    else:
+        everything = (sample for number in order for sample in images.shard(number))
+        yield from islice(filter(keep, everything), rank, None, world_size)
 
 
 def endless_training_images(
     images: ShardedImages,
     keep: Callable[[Sample], bool],
+    shard_sizes: Sequence[int] | None,
     *,
     seed: int,
     epoch: int,
@@ -56,6 +79,7 @@ def endless_training_images(
     Args:
         images: The shards.
         keep: Says which images are for training.
+        shard_sizes: Training images of each shard; None where only reading tells.
         seed: Of the run.
         epoch: Decides the order, together with the seed.
         rank: Of the process.
@@ -69,10 +93,10 @@ def endless_training_images(
     """
     order = torch.randperm(images.num_shards, generator=generator("shards", seed, epoch)).tolist()
     for reading in count():
-        mine = shards_of_process(images, order, rank=rank, world_size=world_size)
+        mine = images_of_process(images, keep, order, shard_sizes, rank=rank, world_size=world_size)
         num_read = 0
         key = key_seed("shuffle buffer", seed, epoch, reading, rank)
-        for sample in shuffled(filter(keep, mine), size=BUFFER_IMAGES, key=key):
+        for sample in shuffled(mine, size=BUFFER_IMAGES, key=key):
             num_read += 1
             yield sample, reading
         if not num_read:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from metaformer.core.errors import ConfigError
 from metaformer.core.seeding import key_seed
+from metaformer.data.classes import Agreement
 from metaformer.data.image_set import ShardedImages
 from metaformer.data.image_splits import HELD_OUT_KEY
 from metaformer.data.preparation import Preparation
@@ -32,23 +33,29 @@ def is_held_out(name: str, fraction: float) -> bool:
     return key_seed(HELD_OUT_KEY, name) < fraction * KEY_END
 
 
-def stream_facts(found: Mapping[str, ShardedImages], preparation: Preparation, *, name: str) -> StreamFacts:
-    """Counts the images and classes of each split.
+def stream_facts(
+    found: Mapping[str, ShardedImages], agreement: Agreement | None, preparation: Preparation, *, name: str
+) -> StreamFacts:
+    """Counts the images of each split.
 
     Local shards are counted by their headers; others are read once, but for training images that need no counting.
+
+    Args:
+        found: The splits, by our names.
+        agreement: On their classes, where headers tell the labels.
+        preparation: Says what the source does not.
+        name: Of the source, for messages.
 
     Raises:
         ConfigError: A setting is missing, or cannot work with a stream.
     """
-    if "train" not in found:
-        raise ConfigError(f"{name} has no training split to train on; it has: {', '.join(found)}.")
     if preparation.max_train_images is not None:
         raise ConfigError(
             "preparation.max_train_images needs data with an index, and this is a stream. Say how many images an "
             f"epoch has instead: preparation.num_train_images={preparation.max_train_images}."
         )
     held_out = 0.0 if "validation" in found else preparation.validation_fraction
-    class_names = _class_names(found, preparation, name)
+    class_names = agreement.class_names if agreement else _class_names(found["train"], preparation, name)
     num_train, num_held_out = _count_train(found["train"], preparation, held_out, name)
     others = {split: _count(found[split]) for split in ("validation", "test") if split in found}
     num_validation, num_test = others.get("validation", num_held_out), others.get("test", 0)
@@ -87,7 +94,7 @@ def _count_train(images: ShardedImages, preparation: Preparation, held_out: floa
 def _names(images: ShardedImages) -> Iterator[str]:
     index = images.read_index()
     if index is not None:
-        return (name for name, _ in index)
+        return iter(index.names)
     log.info("counting the images of %s: reading its %d shards once", images.name, images.num_shards)
     return (sample.name for sample in images)
 
@@ -96,13 +103,9 @@ def _count(images: ShardedImages) -> int:
     return images.num_images or sum(1 for _ in _names(images))
 
 
-def _class_names(found: Mapping[str, ShardedImages], preparation: Preparation, name: str) -> tuple[str, ...]:
-    if found["train"].class_names:
-        return found["train"].class_names
-    if preparation.num_classes is not None:
-        return tuple(str(label) for label in range(preparation.num_classes))
-    known = [images.read_index() for images in found.values()]
-    if any(index is None for index in known):
+def _class_names(images: ShardedImages, preparation: Preparation, name: str) -> tuple[str, ...]:
+    if images.class_names:
+        return images.class_names
+    if preparation.num_classes is None:
         raise ConfigError(f"{name} does not say how many classes it has. Say it: preparation.num_classes.")
-    highest = max((label for index in known for _, label in index or ()), default=-1)
-    return tuple(str(label) for label in range(highest + 1))
+    return tuple(str(label) for label in range(preparation.num_classes))

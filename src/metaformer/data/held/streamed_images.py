@@ -7,6 +7,7 @@ from itertools import islice
 
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.data.batch_plan import Batch, BatchPlan
+from metaformer.data.classes import clean_label
 from metaformer.data.decode.image_loader import ImageLoader, Tasks
 from metaformer.data.decode.image_tasks import ImageReader, ImageTask
 from metaformer.data.decode.image_transform import ImageTransform
@@ -15,8 +16,9 @@ from metaformer.data.held.shuffle_buffer import endless_training_images
 from metaformer.data.held.storage import size_of_first
 from metaformer.data.held.stream_facts import StreamFacts, is_held_out
 from metaformer.data.image_set import Sample, ShardedImages
+from metaformer.data.notes import some
 from metaformer.data.preparation import Preparation
-from metaformer.data.source import DataFacts, Unreadable
+from metaformer.data.source import DataFacts, DataOrigin, Unreadable
 
 log = logging.getLogger("metaformer.data")
 
@@ -34,25 +36,29 @@ class StreamedImages:
         facts: StreamFacts,
         preparation: Preparation,
         *,
-        name: str,
-        title: str,
+        origin: DataOrigin,
         num_workers: int = 0,
     ) -> None:
         self._found = found
         self._held_out = facts.held_out
-        self._loader = ImageLoader(num_workers=num_workers, where=name)
+        self._shard_sizes = self._count_for_training()
+        self._loader = ImageLoader(num_workers=num_workers, where=origin.name)
         # One list: the loader adds to it.
         self.unreadable: list[Unreadable] = self._loader.unreadable
-        image_size = preparation.image_size or size_of_first(found["train"], where=name)
+        image_size = preparation.image_size or size_of_first(found["train"], where=origin.name)
         transform, told = ImageTransform(preparation.model_input(image_size)), ""
         if not preparation.mean:
             some = list(islice(filter(self._is_for_training, found["train"]), NUM_IMAGES))
-            transform, told = of_samples(transform, some, num_images=len(some), where=name)
+            transform, told = of_samples(transform, some, num_images=len(some), where=origin.name)
         self._reader = ImageReader(preparation.augmentation, transform)
         self._num_classes = len(facts.class_names)
+        self._are_indices = bool(found["train"].class_names)
+        self._place_of = {name: place for place, name in enumerate(facts.class_names)}
         self.facts = DataFacts(
-            name=name,
-            title=title,
+            name=origin.name,
+            title=origin.title,
+            notes=origin.notes,
+            fingerprint=origin.fingerprint,
             description=f"{facts.description}{told}",
             class_names=facts.class_names,
             model_input=transform.model_input,
@@ -82,6 +88,7 @@ class StreamedImages:
         samples = endless_training_images(
             self._found["train"],
             self._is_for_training,
+            self._shard_sizes,
             seed=plan.seed,
             epoch=plan.epoch,
             rank=plan.rank,
@@ -100,13 +107,26 @@ class StreamedImages:
             ]
 
     def _checked(self, sample: Sample) -> Sample:
-        if sample.label is None and not sample.image:
+        label = clean_label(sample.label, sample.name)
+        if label is None and not sample.image:
             return replace(sample, label=0)
-        if sample.label is None or not 0 <= sample.label < self._num_classes:
-            raise DataError(
-                f"{sample.name} has the label {sample.label}; the classes are 0 to {self._num_classes - 1}."
-            )
-        return sample
+        # Indices of a list of the source's; else numbers and words, which are the classes' names.
+        place = (
+            label
+            if self._are_indices
+            else self._place_of.get(str(label).lstrip("0") or "0", self._place_of.get(str(label)))
+        )
+        if not isinstance(place, int) or not 0 <= place < self._num_classes:
+            raise DataError(f"{sample.name} has the label {label}; the classes are {some(self.facts.class_names)}.")
+        return replace(sample, label=place)
+
+    def _count_for_training(self) -> tuple[int, ...] | None:
+        """Training images of each shard, where headers tell."""
+        index = self._found["train"].read_index()
+        if index is None:
+            return None
+        kept = (not is_held_out(name, self._held_out) for name in index.names)
+        return tuple(sum(islice(kept, size)) for size in index.shard_sizes)
 
     def _is_held_out(self, sample: Sample) -> bool:
         return is_held_out(sample.name, self._held_out)

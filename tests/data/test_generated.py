@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from metaformer.core.errors import ConfigError, MissingExtraError
-from metaformer.data.sources import DATA_SOURCES, open_data
+from metaformer.data.table import GENERATED, open_data
 
 
-@pytest.fixture(scope="module", params=list(DATA_SOURCES))
+@pytest.fixture(scope="module", params=list(GENERATED))
 def source(request):
     return open_data(request.param)
 
@@ -30,7 +30,7 @@ def fingerprint(source):
 
 def test_facts_describe_the_images(source):
     facts = source.facts
-    assert facts.name in DATA_SOURCES
+    assert facts.name in GENERATED
     for name, (images, labels) in splits(source).items():
         assert images.shape == (getattr(facts, f"num_{name}"), facts.in_chans, *facts.image_size)
         assert images.dtype == torch.float32
@@ -97,14 +97,14 @@ def test_another_process_gets_the_same_images(run_python):
     # In one go: a process of its own takes seconds to start.
     code = """
 import hashlib
-from metaformer.data.sources import DATA_SOURCES, open_data
-for name in DATA_SOURCES:
+from metaformer.data.table import GENERATED, open_data
+for name in GENERATED:
     source = open_data(name)
     parts = [source.train_epoch(seed=0, epoch=0), source.validation(), source.test()]
     data = b"".join(tensor.contiguous().numpy().tobytes() for part in parts for tensor in part)
     print(name, hashlib.sha256(data).hexdigest())
 """
-    expected = [f"{name} {fingerprint(open_data(name))}" for name in DATA_SOURCES]
+    expected = [f"{name} {fingerprint(open_data(name))}" for name in GENERATED]
     assert run_python(code, PYTHONHASHSEED="7").splitlines() == expected
 
 
@@ -117,7 +117,7 @@ def test_an_unknown_name_fails_and_names_the_nearest():
         open_data("cluterd-digits")
 
 
-@pytest.mark.parametrize("name", list(DATA_SOURCES))
+@pytest.mark.parametrize("name", list(GENERATED))
 def test_without_scikit_learn_the_error_names_the_extra(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(
