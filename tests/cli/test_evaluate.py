@@ -15,9 +15,8 @@ from metaformer.cli.main import run
 from metaformer.core.preprocessing import as_it_is
 from metaformer.core.records import read_record
 from metaformer.data.formats.digits import Digits
-from metaformer.data.table import open_images
 from metaformer.data.preparation import Preparation
-from metaformer.data.table import open_data
+from metaformer.data.table import open_data, open_images
 from metaformer.deploy.classifier import open_classifier
 from metaformer.deploy.evaluation import evaluate_images
 from metaformer.models.metaformer import MetaFormer
