@@ -127,7 +127,7 @@ def test_a_class_map_from_a_file(weights, folder, tmp_path, capsys):
         (["evaluate", "--data", "digits"], "no model: name one of the zoo"),
         (["evaluate", "poolformer_s12", "--data", "digits"], "has a head that was never trained"),
         (["evaluate", "poolformer_s13", "--data", "digits"], "'poolformer_s13' is no model of the zoo"),
-        (["evaluate", "{weights}", "--data", "digitz"], "no data at 'digitz'"),
+        (["evaluate", "{weights}", "--data", "digitz"], "unknown data source 'digitz'"),
         (["evaluate", "{weights}", "--data", "digits"], "the model's classes"),
         (["evaluate", "{weights}"], "--data is missing"),
         (["evaluate", "{weights}", "--data", "digits", "--crop-fraction", "1"], "are for image files; digits has none"),

@@ -81,6 +81,8 @@ def evaluate(
     else:
         images = open_images(data, split or None)
         title = images.name
+        for note in images.notes:
+            print(f"note: {note}")
         with image_progress(images.num_images) as watch:
             result = evaluate_images(
                 classifier,

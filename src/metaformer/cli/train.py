@@ -196,6 +196,8 @@ def _say_data(source: DataSource) -> None:
         f"{facts.title}: {facts.num_train:,} training images, {facts.num_validation:,} for validation, "
         f"{facts.num_test:,} for the test; {len(facts.class_names)} classes; {channels}x{height}x{width}"
     )
+    for note in facts.notes:
+        print(f"note: {note}")
     _say_unreadable(source)
 
 

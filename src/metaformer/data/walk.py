@@ -25,12 +25,12 @@ def is_junk(name: str) -> bool:
 class Walk:
     """Lists folders and files in the order of their names, follows links, and counts what it leaves out.
 
-    A link to a folder that it lies in would lead round in circles and is left out, as are files that are no files of
-    data (pipes, devices). A link to nothing stays a file: who reads it says that it is not there.
+    A link to a folder that it lies in would lead round in circles and is left out, as are pipes and devices unless they
+    are kept for a reader that names them. A link to nothing stays a file: who reads it says that it is not there.
     """
 
-    def __init__(self, root: str | Path, suffixes: Set[str]) -> None:
-        self.root, self._suffixes = str(root), suffixes
+    def __init__(self, root: str | Path, suffixes: Set[str], *, keep_special: bool = False) -> None:
+        self.root, self._suffixes, self._keep_special = str(root), suffixes, keep_special
         self._real_root = os.path.realpath(root)
         self.junk: list[str] = []
         self.loops: list[str] = []
@@ -91,7 +91,7 @@ class Walk:
                 self.loops.append(entry.path)
                 return ""
             return "folder"
-        if not is_file and not entry.is_symlink():
+        if not is_file and not entry.is_symlink() and not self._keep_special:
             self.special.append(entry.path)
             return ""
         name = entry.name.lower()

@@ -12,6 +12,7 @@ from metaformer.data.decode.image_batches import ImageBatch, read_batches
 from metaformer.data.decode.image_file import IMAGE_SUFFIXES
 from metaformer.data.decode.image_url import ImageUrl, is_image_url
 from metaformer.data.image_set import Sample
+from metaformer.data.walk import Walk
 from metaformer.deploy.classifier import Classifier, scorer
 
 NOT_NUMBERS = "the model's scores are no numbers (NaN or infinite)"
@@ -80,24 +81,10 @@ def find_images(words: Iterable[str | Path]) -> Iterator[Path | ImageUrl]:
             yield ImageUrl(word)
         # Not Path.is_dir, which fails on a name that is too long.
         elif os.path.isdir(word):  # noqa: PTH112
-            yield from _images_under(word)
+            files = Walk(word, IMAGE_SUFFIXES, keep_special=True).files()
+            yield from (Path(word, name) for name in files)
         else:
             yield Path(word)
-
-
-def _images_under(folder: str | Path) -> Iterator[Path]:
-    entered: set[tuple[int, int]] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        facts = Path(parent).stat()
-        if (facts.st_dev, facts.st_ino) in entered:
-            # A link led here a second time, or round in a circle.
-            folders.clear()
-            continue
-        entered.add((facts.st_dev, facts.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
-                yield Path(parent, name)
 
 
 def _guesses(classifier: Classifier, scores: torch.Tensor, top_k: int) -> list[tuple[Guess, ...]]:

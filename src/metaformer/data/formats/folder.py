@@ -41,7 +41,7 @@ class FolderImages(IndexedImages):
 
     def __init__(self, folder: Path, known: Sequence[str] = ()) -> None:
         self.folder, self.name = folder, printable(str(folder))
-        walk = Walk(folder, IMAGE_SUFFIXES)
+        walk = Walk(folder, IMAGE_SUFFIXES, keep_special=True)
         folders, strays = walk.list_folder()
         self._files, self._labels = NameList(), torch.empty(0, dtype=torch.int64)
         sizes: list[int] = []
