@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metaformer.data.decode import image_file
 from metaformer.data.decode.image_file import HUGE_PX, ImageError, read_image
 
 
@@ -159,6 +160,29 @@ def test_a_wide_photograph_is_read_small():
     assert min(image.size) >= 400
     assert image.width * image.height < HUGE_PX // 4
     assert image.getpixel((5, 5)) == pytest.approx((0, 128, 128), abs=4)
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (noise(90), {}),
+        (noise(90).convert("L"), {}),
+        (noise(90).convert("RGBA"), {}),
+        (noise(90).convert("LA"), {}),
+        (noise(90).quantize(16), {"transparency": 3}),
+        (noise(90), {"transparency": (255, 255, 255)}),
+        (Image.fromarray(np.random.default_rng(0).integers(0, 65536, (90, 90), dtype=np.uint16)), {}),
+    ],
+    ids=["rgb", "grey", "alpha", "grey alpha", "palette with hole", "colour with hole", "16 bits"],
+)
+def test_what_is_made_smaller_in_strips_is_what_is_made_smaller_at_once(image, options, monkeypatch):
+    data = content(image, **options)
+    expected = read_image(data, mode="RGB", side_px=8).reduce(3)
+    monkeypatch.setattr(image_file, "HUGE_PX", 100)
+    monkeypatch.setattr(image_file, "STRIP_PX", 90 * 7)
+    read = read_image(data, mode="RGB", side_px=7)
+    assert read.size == expected.size
+    assert np.array_equal(np.asarray(read), np.asarray(expected))
 
 
 def test_pillows_limits_hold_without_a_warning(monkeypatch):
