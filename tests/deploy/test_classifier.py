@@ -86,13 +86,15 @@ def test_devices():
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_precisions_give_nearly_the_same_scores(small, precision, images):
     model = MetaFormer(small).train()
-    exact = scorer(model, "32-true")(images)
-    scores = scorer(model, precision)(images)
+    exact = scorer(model, "32-true", fast=False)(images)
+    scores = scorer(model, precision, fast=False)(images)
     assert scores.dtype == torch.float32
     assert model.training
     assert not scores.requires_grad
     torch.testing.assert_close(scores, exact, atol=0.05, rtol=0.05)
     assert torch.equal(scores, exact) is (precision == "32-true")
+    # A faster form may be more exact than what was asked for.
+    torch.testing.assert_close(scorer(model, precision)(images), exact, atol=0.05, rtol=0.05)
 
 
 def test_an_unknown_precision_names_the_nearest(small):

@@ -41,6 +41,7 @@ def evaluate(
     mirror: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    fast: bool = True,
     out: Path | None = None,
 ) -> int:
     """Measures trained weights on labelled images: top-1, top-5, loss, confusion, speed.
@@ -63,6 +64,7 @@ def evaluate(
         mirror: The mean of the scores of each image and of its mirror image, for twice the time.
         device: auto, cpu, cuda, ...
         threads: That read images; one a core if not given.
+        fast: Run the fastest form of the model that gives the same scores; --no-fast runs it as it is.
         out: Folder for run.json and confusion.csv.
     """
     command = shlex.join(["metaformer", *sys.argv[1:]])
@@ -76,7 +78,14 @@ def evaluate(
         num_images = source.facts.num_test if part == "test" else source.facts.num_validation
         with image_progress(num_images) as watch:
             result = evaluate_source(
-                classifier, source, split=part, batch_size=batch_size, precision=precision, mirror=mirror, watch=watch
+                classifier,
+                source,
+                split=part,
+                batch_size=batch_size,
+                precision=precision,
+                mirror=mirror,
+                fast=fast,
+                watch=watch,
             )
     else:
         images = open_images(data, split or None)
@@ -93,6 +102,7 @@ def evaluate(
                 mirror=mirror,
                 crop_fraction=crop_fraction,
                 num_threads=threads,
+                fast=fast,
                 watch=watch,
             )
     # After the matching of classes, which goes by the names of ImageNet's folders.
@@ -108,6 +118,7 @@ def evaluate(
             "batch_size": batch_size,
             "precision": precision,
             "mirror": mirror,
+            "fast": fast,
             "device": str(next(classifier.model.parameters()).device),
         }
         print(f"\nrecord: {write_evaluation(result, classifier, out, recorder).resolve()}")

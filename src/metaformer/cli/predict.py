@@ -40,6 +40,7 @@ def predict(
     precision: str = "32-true",
     device: str = "auto",
     threads: int | None = None,
+    fast: bool = True,
 ) -> int:
     """Classifies images: files, folders (all images in them and below), or file names from stdin.
 
@@ -63,6 +64,7 @@ def predict(
         precision: 32-true, bf16-mixed or 16-mixed.
         device: auto, cpu, cuda, ...
         threads: That read images; one a core if not given.
+        fast: Run the fastest form of the model that gives the same scores; --no-fast runs it as it is.
     """
     # What costs nothing to check comes before the weights are read.
     lines_of((), format)
@@ -77,6 +79,7 @@ def predict(
         precision=precision,
         crop_fraction=crop_fraction,
         num_threads=threads,
+        fast=fast,
     )
     # Nothing is printed before it is known that there is something to print.
     first = next(predictions, None)

@@ -82,6 +82,7 @@ def evaluate_images(
     batch_size: int = 64,
     precision: str = "32-true",
     mirror: bool = False,
+    fast: bool = True,
     crop_fraction: float | None = None,
     num_threads: int | None = None,
     watch: Callable[[int, int], None] | None = None,
@@ -95,6 +96,7 @@ def evaluate_images(
         batch_size: Images at once.
         precision: 32-true, bf16-mixed or 16-mixed.
         mirror: The mean of the scores of each image and of its mirror image.
+        fast: Run the fastest form of the model that gives the same scores.
         crop_fraction: If not the model's own.
         num_threads: That read images; None: one a core.
         watch: Called after each batch with the number of images done, and of those that could not be read.
@@ -115,7 +117,7 @@ def evaluate_images(
                 unreadable=batch.unreadable,
             )
 
-    score = scorer(classifier.model, precision, mirror=mirror)
+    score = scorer(classifier.model, precision, mirror=mirror, fast=fast, num_images=images.num_images)
     return _measure(classifier, score, batches(), order.note, watch, images.name)
 
 
@@ -127,6 +129,7 @@ def evaluate_source(
     batch_size: int = 250,
     precision: str = "32-true",
     mirror: bool = False,
+    fast: bool = True,
     watch: Callable[[int, int], None] | None = None,
 ) -> ImageEvaluation:
     """The same on data that lie in memory, as training sees them.
@@ -149,7 +152,7 @@ def evaluate_source(
         _Batch(inputs=_renormalise(images, data, classifier), labels=torch.tensor(order.index)[labels])
         for images, labels in data.evaluation_batches(split, batch_size=batch_size)
     )
-    score = scorer(classifier.model, precision, mirror=mirror)
+    score = scorer(classifier.model, precision, mirror=mirror, fast=fast)
     return _measure(classifier, score, batches, order.note, watch, facts.name)
 
 

@@ -44,7 +44,7 @@ def built_library(*, again: bool = False) -> Path:
     compiler = cpp_compiler()
     if compiler is None:
         raise BuildError(f"no C++ compiler found: not on the PATH: {', '.join(compiler_names())}")
-    target = cache_folder() / _key(compiler) / "libmetaformer.so"
+    target = _target(compiler)
     if again or not is_whole(target):
         try:
             with checked_path(target) as temporary:
@@ -52,6 +52,19 @@ def built_library(*, again: bool = False) -> Path:
         except OSError as error:
             raise BuildError(f"cannot write {target}: {error}") from None
     return target
+
+
+def is_built() -> bool:
+    """Whether the operators are there, so that nobody has to wait for them."""
+    compiler = cpp_compiler()
+    try:
+        return compiler is not None and is_whole(_target(compiler))
+    except BuildError:
+        return False
+
+
+def _target(compiler: str) -> Path:
+    return cache_folder() / _key(compiler) / "libmetaformer.so"
 
 
 def _compile(compiler: str, target: Path) -> None:
