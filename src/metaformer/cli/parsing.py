@@ -7,9 +7,11 @@ import io
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import tyro
+
+C = TypeVar("C")
 
 
 class UsageError(Exception):
@@ -57,6 +59,17 @@ def parse_and_call(command: Callable[..., int], words: list[str], *, prog: str) 
             return 0
         raise UsageError(f"{_one_line(box.getvalue())} See: {prog} --help") from None
     return call()
+
+
+def read_ahead(defaults: C, words: list[str]) -> C:
+    """A few options of a command line, read before the others, because the defaults of those depend on them.
+
+    What is wrong with a word is said when all are read.
+    """
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
+        found, _ = tyro.cli(type(defaults), default=defaults, args=words, return_unknown_args=True, add_help=False)
+        return found
+    return defaults
 
 
 def command_of(command: str, name: str, settings: Mapping[str, Any]) -> str:

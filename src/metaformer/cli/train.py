@@ -4,28 +4,21 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from metaformer.block.token_mixers import TOKEN_MIXERS
-from metaformer.cli.parsing import UsageError
+from metaformer.cli.parsing import UsageError, read_ahead
 from metaformer.cli.train_progress import watch_training
 from metaformer.core.checked import MOST_THREADS, check_count
-from metaformer.core.configs import parse_configs
 from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError, one_line
 from metaformer.core.records import RUN_FILE, Record, Training
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
 from metaformer.data.table import open_data
-from metaformer.models.config import MetaFormerConfig
-from metaformer.models.identify import identify
-from metaformer.models.timm_model import ModelConfig
-from metaformer.models.weights import read_weights
-from metaformer.models.zoo import ZOO
-from metaformer.recipes.table import RECIPES
+from metaformer.recipes.table import RECIPES, recipe, with_token_mixers
 from metaformer.train.config import Execution, Run, TrainConfig
 from metaformer.train.dry_run import DryRun, dry_run
 from metaformer.train.processes import LostProcessError
@@ -53,22 +46,25 @@ def command(words: list[str]) -> tuple[Callable[..., int], list[str], str]:
         print("\n".join([usage, "", *lines]))
         return (lambda: 0), [], "metaformer train"
     name, rest = words[0].replace("_", "-"), words[1:]
-    return _command_of(name, *_ahead(rest)), rest, f"metaformer train {name}"
+    RECIPES[name]
+    return _command_of(name, read_ahead(_Ahead(), rest)), rest, f"metaformer train {name}"
 
 
-def _command_of(name: str, model_name: str, weights_name: str) -> Callable[..., int]:
-    recipe = RECIPES[name]
-    config: MetaFormerConfig | None = None
-    if weights_name and not model_name:
-        config, model_name = _architecture(weights_name)
-    defaults = recipe(model_name) if model_name else recipe()
-    if config:
-        defaults = replace(defaults, model=config, name=Path(weights_name).name)
+@dataclass(frozen=True, kw_only=True)
+class _Ahead:
+    """The options that the defaults of the others depend on."""
+
+    model: str = ""
+    weights: str = ""
+
+
+def _command_of(name: str, ahead: _Ahead) -> Callable[..., int]:
+    defaults = recipe(name, model=ahead.model, weights=ahead.weights)
 
     def train(
         *,
         data: str = defaults.data,
-        model: str = model_name,  # noqa: ARG001 (read ahead)
+        model: str = "",  # noqa: ARG001 (read ahead)
         token_mixers: str = "",
         weights: str = "",
         seed: int = 0,
@@ -81,9 +77,8 @@ def _command_of(name: str, model_name: str, weights_name: str) -> Callable[..., 
         dry_run: bool = False,
     ) -> int:
         run = replace(
-            defaults,
+            with_token_mixers(defaults, token_mixers) if token_mixers else defaults,
             data=data,
-            model=_with_mixers(defaults.model, token_mixers),
             weights=weights or None,
             seed=seed,
             train=train,
@@ -96,7 +91,7 @@ def _command_of(name: str, model_name: str, weights_name: str) -> Callable[..., 
             torch.set_num_threads(threads)
         return _train(run, out, execution, only_look=dry_run)
 
-    train.__doc__ = f"""{_first_line(recipe)}
+    train.__doc__ = f"""{_first_line(RECIPES[name])}
 
     The same command continues a run that was stopped, from its last checkpoint. Exit codes: 0 done; 1 the run had to
     stop (it diverged, memory or disk ran out, a process was lost); 2 the request was wrong; 130 or 143 interrupted.
@@ -117,12 +112,6 @@ def _command_of(name: str, model_name: str, weights_name: str) -> Callable[..., 
         dry_run: Check the data, take one step of each phase, and say what the whole needs.
     """
     return train
-
-
-def _architecture(weights_name: str) -> tuple[MetaFormerConfig | None, str]:
-    """What the weights were trained in, or the name in the zoo; the data decide classes and image size."""
-    stored = read_weights(weights_name)
-    return stored.config, "" if stored.config else identify(stored)
 
 
 def _train(run: Run, out: Path, execution: Execution, *, only_look: bool) -> int:
@@ -168,25 +157,6 @@ def _train(run: Run, out: Path, execution: Execution, *, only_look: bool) -> int
     if record:
         _say_result(record, out, source)
     return 0
-
-
-def _with_mixers(config: ModelConfig, text: str) -> ModelConfig:
-    if not text or not isinstance(config, MetaFormerConfig):
-        return config
-    mixers = parse_configs(text, TOKEN_MIXERS)
-    return replace(config, token_mixers=mixers * config.num_stages if len(mixers) == 1 else mixers)
-
-
-def _ahead(words: list[str]) -> tuple[str, str]:
-    found = {"--model": "", "--weights": ""}
-    for index, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in found:
-            found[name] = value if equals else (words[index + 1] if index + 1 < len(words) else "")
-    if found["--model"] and found["--model"] not in ZOO:
-        # The registry's error names the nearest.
-        ZOO[found["--model"]]
-    return found["--model"], found["--weights"]
 
 
 def _say_data(source: DataSource) -> None:

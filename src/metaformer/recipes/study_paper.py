@@ -233,6 +233,7 @@ def _second_paper(scale: Scale) -> tuple[PlannedVariant, ...]:
         patch_embeddings=(replace(stem, post_norm=norm), *(replace(other, pre_norm=norm) for other in others)),
         norm=ModifiedLayerNormConfig(eps=1e-6, bias=False),
         channel_mlp=ChannelMLPConfig(activation="star_relu", bias=False),
+        init_convolutions=True,
         residuals=(plain, plain, scaled, scaled),
         head=head,
     )
