@@ -13,6 +13,7 @@ NAMES = [
     "ShapeError",
     "Site",
     "__version__",
+    "analyze",
     "create_model",
     "list_models",
     "load_weights",

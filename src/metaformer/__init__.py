@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from metaformer.block.site import Site
     from metaformer.block.token_mixers import TOKEN_MIXERS
     from metaformer.core.errors import ConfigError, ShapeError
+    from metaformer.deploy.analysis import analyze
     from metaformer.fast.optimize import optimize
     from metaformer.models.config import MetaFormerConfig
     from metaformer.models.create import create_model
@@ -29,6 +30,7 @@ _HOMES = {
     "MetaFormerConfig": "models.config",
     "ShapeError": "core.errors",
     "Site": "block.site",
+    "analyze": "deploy.analysis",
     "create_model": "models.create",
     "list_models": "models.zoo",
     "load_weights": "models.load_weights",
@@ -47,6 +49,7 @@ __all__ = [
     "ShapeError",
     "Site",
     "__version__",
+    "analyze",
     "create_model",
     "list_models",
     "load_weights",

@@ -8,6 +8,7 @@ from torch import nn
 
 from metaformer.analysis import PROBES, Exhibit, Inputs
 from metaformer.analysis.analyze import parse_probes, run_probes
+from metaformer.analysis.probe import concerning
 from metaformer.core.configs import to_dict
 from metaformer.core.errors import ConfigError
 from metaformer.core.measurement import Measurement
@@ -90,6 +91,26 @@ def test_what_cannot_be_applied_is_said_or_refused():
         run_probes(EXHIBITS, INPUTS, (Refuse(),))
     with pytest.raises(ConfigError, match="models need names of their own; got a, a"):
         run_probes(EXHIBITS * 2, INPUTS, ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlyB:
+    """Applies to the model b."""
+
+    def measure(self, exhibits, inputs, journal):
+        for exhibit in exhibits:
+            with concerning(exhibit):
+                if exhibit.name != "b":
+                    raise ConfigError("no attention.")
+        return Measurement(name="only", question="?", finding=exhibits[0].name, panels=())
+
+
+def test_a_model_that_a_probe_does_not_apply_to_is_left_out_alone(monkeypatch):
+    monkeypatch.setattr(PROBES, "_entries", {"only": OnlyB})
+    both = (*EXHIBITS, Exhibit(name="b", model=nn.Linear(2, 2)))
+    found = run_probes(both, INPUTS, (OnlyB(),), skip=True)
+    assert [measurement.finding for measurement in found.measurements] == ["b"]
+    assert [skipped.reason for skipped in found.skipped] == ["a: no attention."]
 
 
 def test_models_are_left_as_they_were():

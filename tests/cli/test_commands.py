@@ -28,7 +28,8 @@ def options(command):
             fields = [field for field in dataclasses.fields(base) if not dataclasses.is_dataclass(field.type)]
             yield from (f"--{field.name.replace('_', '-')}" for field in fields)
         elif typing.get_origin(parameter.annotation) is typing.Annotated:
-            yield from (part.metavar for part in parameter.annotation.__metadata__ if hasattr(part, "metavar"))
+            parts = [part for part in parameter.annotation.__metadata__ if hasattr(part, "metavar")]
+            yield from (part.metavar or f"--{part.name}" for part in parts)
         else:
             yield f"--{parameter.name.replace('_', '-')}"
 

@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from metaformer.analysis.probe import Exhibit, Inputs, Journal, Probe
+from metaformer.analysis.probe import Exhibit, Inputs, Journal, NotApplicableError, Probe
 from metaformer.analysis.table import PROBES
 from metaformer.core.atomic_write import write_json
 from metaformer.core.configs import from_dict, parse_configs, tag_of, to_dict
@@ -74,12 +74,9 @@ def run_probes(
             outcome = kept.read()
             if outcome is None:
                 start = time.perf_counter()
-                try:
-                    measurement = probe.measure(tuple(exhibits), inputs, Journal(kept.folder, _watch_of(watch, name)))
-                except ConfigError as error:
-                    if not skip:
-                        raise
-                    skipped.append(Skipped(probe=name, reason=one_line(error)))
+                journal = Journal(kept.folder, _watch_of(watch, name))
+                measurement = _measure(probe, name, exhibits, inputs, journal, skipped if skip else None)
+                if measurement is None:
                     continue
                 memory = highest_memory_mib()
                 outcome = _Outcome(
@@ -104,6 +101,28 @@ def run_probes(
         skipped=tuple(skipped),
         times=tuple(times),
     )
+
+
+def _measure(
+    probe: Probe,
+    name: str,
+    exhibits: Sequence[Exhibit],
+    inputs: Inputs,
+    journal: Journal,
+    skipped: list[Skipped] | None,
+) -> Measurement | None:
+    """Measures all models that the probe applies to; without a list for what is skipped, all or none."""
+    left = tuple(exhibits)
+    while left:
+        try:
+            return probe.measure(left, inputs, journal)
+        except ConfigError as error:
+            if skipped is None:
+                raise
+            skipped.append(Skipped(probe=name, reason=one_line(error)))
+            at_fault = error.exhibit if isinstance(error, NotApplicableError) else None
+            left = tuple(exhibit for exhibit in left if at_fault is not None and exhibit.name != at_fault)
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

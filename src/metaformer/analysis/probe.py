@@ -1,6 +1,7 @@
 """The contract of a probe: what it is given, and what it gives back."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,19 @@ class Exhibit:
     build: Callable[[], nn.Module] | None = None  # the same architecture with first weights, from PyTorch's generator
     group: str = ""  # exhibits of one group are seeds of one variant; empty: its own
     is_trained: bool = True
+    class_index: tuple[int, ...] = ()  # the model's class of each class of the images; empty: they are the same
+
+    def classes(self, labels: Tensor) -> Tensor:
+        """The model's classes of labels of the images, on its device; shares of classes (B, K) are left as they are.
+
+        Raises:
+            ConfigError: The images have no classes.
+        """
+        if labels.ndim == 1 and bool((labels < 0).any()):
+            raise ConfigError("the images have no classes: give a folder of class folders.")
+        if labels.ndim == 1 and self.class_index:
+            labels = torch.tensor(self.class_index)[labels]
+        return labels.to(self.device)
 
     @property
     def variant(self) -> str:
@@ -44,6 +58,25 @@ class Exhibit:
             torch.manual_seed(key_seed("untrained twin", seed))
             twin = self.build() if self.build else redraw(deepcopy(self.model))
         return twin.to(self.device).eval()
+
+
+class NotApplicableError(ConfigError):
+    """A probe cannot be applied to one of the models; perhaps to the others."""
+
+    def __init__(self, exhibit: str, reason: str) -> None:
+        super().__init__(f"{exhibit}: {reason}")
+        self.exhibit = exhibit
+
+
+@contextmanager
+def concerning(exhibit: Exhibit) -> Iterator[None]:
+    """What is wrong inside the block is wrong with this model."""
+    try:
+        yield
+    except NotApplicableError:
+        raise
+    except ConfigError as error:
+        raise NotApplicableError(exhibit.name, str(error)) from None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,13 +19,14 @@ COMMANDS = {
     ("convert",): ("convert", "weights from any known layout to any other"),
     ("evaluate",): ("evaluate", "measure trained weights on labelled images: accuracy, loss, confusion"),
     ("predict",): ("predict", "what trained weights see in images"),
+    ("analyze",): ("analyze", "what models do: rank, similarity, reach, frequencies, curvature, robustness"),
     ("profile",): ("profile", "count what one model costs, part by part"),
     ("optimize",): ("optimize", "a faster copy of a model with the same outputs, chosen by a timed trial"),
     ("bench",): ("bench", "our models beside their peers, in one interleaved run"),
     ("doctor",): ("doctor", "what works on this machine, and why the rest does not"),
 }
 # First words of the commands that keep what they have done; the others begin anew.
-RESUMED = ("study", "card", "train")
+RESUMED = ("study", "card", "train", "analyze")
 
 
 def main() -> None:

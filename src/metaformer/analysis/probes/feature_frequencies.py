@@ -12,7 +12,7 @@ from metaformer.analysis.anatomy.blocks import Block, find_blocks
 from metaformer.analysis.anatomy.features import Layout, layout_of
 from metaformer.analysis.anatomy.paths import find_module
 from metaformer.analysis.anatomy.recording import watching, watching_inputs
-from metaformer.analysis.probe import Exhibit, Inputs, Journal
+from metaformer.analysis.probe import Exhibit, Inputs, Journal, concerning
 from metaformer.core.errors import ConfigError
 from metaformer.core.measurement import Axis, Curve, Curves, Heatmap, Line, Measurement, numbers
 
@@ -27,12 +27,13 @@ class FeatureFrequencies:
         depths: dict[str, list[_Depth]] = {}
         total, done = len(exhibits) * inputs.num_batches, 0
         for exhibit in exhibits:
-            blocks = find_blocks(exhibit.model)
-            sums = {name: _Sum() for block in blocks for name in _names(block)}
-            for images, _ in inputs.batches:
-                _add(exhibit, blocks, images.to(exhibit.device), sums)
-                done += 1
-                journal.show(done, total)
+            with concerning(exhibit):
+                blocks = find_blocks(exhibit.model)
+                sums = {name: _Sum() for block in blocks for name in _names(block)}
+                for images, _ in inputs.batches:
+                    _add(exhibit, blocks, images.to(exhibit.device), sums)
+                    done += 1
+                    journal.show(done, total)
             depths[exhibit.name] = [_Depth.of(name, part) for name, part in sums.items() if part.num]
         return _measurement(depths)
 

@@ -13,7 +13,7 @@ from metaformer.analysis.anatomy.blocks import find_blocks
 from metaformer.analysis.anatomy.features import Layout, first_tensor, layout_of
 from metaformer.analysis.anatomy.paths import find_module
 from metaformer.analysis.anatomy.recording import watching_inputs
-from metaformer.analysis.probe import Exhibit, Inputs, Journal
+from metaformer.analysis.probe import Exhibit, Inputs, Journal, concerning
 from metaformer.core.errors import ConfigError
 from metaformer.core.measurement import Axis, Curve, Curves, Heatmap, Measurement, Panel, numbers
 
@@ -36,12 +36,13 @@ class FrequencyResponse:
         image = inputs.first_images(1)
         responses: list[tuple[str, Response]] = []
         for done, exhibit in enumerate(exhibits, start=1):
-            model = deepcopy(exhibit.model).double()
-            seen = _inputs_of(model, self.layers or _mixers(model), image.to(exhibit.device, torch.float64))
-            for path, (x, layout) in seen.items():
-                mixer = find_module(model, path)
-                response = impulse_response(mixer, x, layout, num_channels=self.num_channels)
-                responses.append((f"{exhibit.name} {path}", response))
+            with concerning(exhibit):
+                model = deepcopy(exhibit.model).double()
+                seen = _inputs_of(model, self.layers or _mixers(model), image.to(exhibit.device, torch.float64))
+                for path, (x, layout) in seen.items():
+                    mixer = find_module(model, path)
+                    response = impulse_response(mixer, x, layout, num_channels=self.num_channels)
+                    responses.append((f"{exhibit.name} {path}", response))
             journal.show(done, len(exhibits))
         return _measurement(responses)
 

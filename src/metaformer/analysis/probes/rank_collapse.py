@@ -17,7 +17,7 @@ from metaformer.analysis.anatomy.features import Layout
 from metaformer.analysis.anatomy.recording import watching, watching_inputs
 from metaformer.analysis.anatomy.switches import adding_input, subtracting_mixers, without_mlp, without_residual
 from metaformer.analysis.intervals import Interval, factor_interval, interval_of
-from metaformer.analysis.probe import Batch, Exhibit, Inputs, Journal
+from metaformer.analysis.probe import Batch, Exhibit, Inputs, Journal, concerning
 from metaformer.core.errors import ConfigError
 from metaformer.core.measurement import Axis, Curve, Curves, Measurement, Table, numbers
 
@@ -63,7 +63,10 @@ class RankCollapse:
     def measure(self, exhibits: tuple[Exhibit, ...], inputs: Inputs, journal: Journal) -> Measurement:
         batches = inputs.first_batches(self.num_images)
         subjects = list(_subjects(exhibits, self.num_seeds))
-        cases = {subject[0]: _cases_of(subject[2]) for subject in subjects}
+        cases: dict[str, tuple[Case, ...]] = {}
+        for name, build, example in subjects:
+            with concerning(build.exhibit):
+                cases[name] = _cases_of(example)
         total, done = sum(len(cases[name]) for name, *_ in subjects), 0
         paths: dict[tuple[str, Case], list[Descent]] = {}
         for name, build, example in subjects:

@@ -14,7 +14,7 @@ from metaformer.analysis.anatomy.blocks import find_blocks
 from metaformer.analysis.anatomy.features import Layout
 from metaformer.analysis.anatomy.paths import match_paths
 from metaformer.analysis.anatomy.recording import watching
-from metaformer.analysis.probe import Exhibit, Inputs, Journal
+from metaformer.analysis.probe import Exhibit, Inputs, Journal, concerning
 from metaformer.core.errors import ConfigError
 from metaformer.core.measurement import Axis, Heatmap, Measurement, numbers
 
@@ -31,7 +31,10 @@ class Similarity:
     layers: tuple[str, ...] = ()  # paths or patterns with *; none: what each residual block puts out
 
     def measure(self, exhibits: tuple[Exhibit, ...], inputs: Inputs, journal: Journal) -> Measurement:
-        paths = {exhibit.name: self._paths(exhibit) for exhibit in exhibits}
+        paths: dict[str, tuple[str, ...]] = {}
+        for exhibit in exhibits:
+            with concerning(exhibit):
+                paths[exhibit.name] = self._paths(exhibit)
         alignment = Alignment()
         for done, (images, _) in enumerate(inputs.batches, start=1):
             kernels = []
