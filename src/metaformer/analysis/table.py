@@ -1,9 +1,12 @@
 """The one table of probes."""
 
 from metaformer.analysis.probe import Probe
+from metaformer.analysis.probes.attention_distance import AttentionDistance
 from metaformer.analysis.probes.feature_frequencies import FeatureFrequencies
 from metaformer.analysis.probes.frequency_response import FrequencyResponse
 from metaformer.analysis.probes.rank_collapse import RankCollapse
+from metaformer.analysis.probes.receptive_field import ReceptiveField
+from metaformer.analysis.probes.residual_ratio import ResidualRatio
 from metaformer.analysis.probes.similarity import Similarity
 from metaformer.core.configs import register_table
 from metaformer.core.registry import Registry
@@ -15,6 +18,9 @@ PROBES: Registry[type] = Registry(
         "similarity": Similarity,
         "feature_frequencies": FeatureFrequencies,
         "frequency_response": FrequencyResponse,
+        "receptive_field": ReceptiveField,
+        "attention_distance": AttentionDistance,
+        "residual_ratio": ResidualRatio,
     },
 )
 register_table(Probe, PROBES)
