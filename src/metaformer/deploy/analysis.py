@@ -17,7 +17,7 @@ from metaformer.core.records.analysis import Analysis
 from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
-from metaformer.data.sources import DATA_SOURCES, open_data
+from metaformer.data.table import GENERATED, open_data
 from metaformer.deploy.classifier import choose_device
 from metaformer.deploy.exhibits import Opened, open_model
 
@@ -104,7 +104,7 @@ def _open_source(
     device: torch.device,
 ) -> DataSource:
     """The images as the first model that is named takes them."""
-    if data in DATA_SOURCES:
+    if data in GENERATED:
         return open_data(data)
     words = [word for word in given if isinstance(word, str)]
     if not words:

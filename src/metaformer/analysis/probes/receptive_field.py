@@ -16,6 +16,7 @@ from metaformer.core.errors import ConfigError
 from metaformer.core.measurement import Axis, Heatmap, Measurement, Panel, Table, numbers
 
 SHARES = (0.2, 0.5, 0.95, 1.0)  # of the contribution, whose smallest square is told
+ROUNDING = 1e-5  # of sums in 32 bits
 LARGEST_SIDE = 56  # of the map that is shown: the page is no image viewer
 
 
@@ -62,7 +63,7 @@ class Field:
         total = float(self.contribution.sum())
         for side in range(1, max(height, width) + 1):
             top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
-            if float(self.contribution[top : top + side, left : left + side].sum()) >= share * total:
+            if float(self.contribution[top : top + side, left : left + side].sum()) >= share * total * (1 - ROUNDING):
                 return side
         return max(height, width)
 
