@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from metaformer.block.site import Site
-from metaformer.block.token_mixers import TOKEN_MIXERS, AttentionConfig
+from metaformer.block.token_mixers import TOKEN_MIXERS, AttentionConfig, WindowAttentionConfig
 from metaformer.core.records import History, Recorder, Training
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.metaformer import MetaFormer
@@ -114,7 +114,7 @@ def session() -> Callable[[int], list[str]]:
 
 def small_mixer(config: object) -> object:
     """A mixer that fits few channels."""
-    return replace(config, head_dim=8) if isinstance(config, AttentionConfig) else config
+    return replace(config, head_dim=8) if isinstance(config, AttentionConfig | WindowAttentionConfig) else config
 
 
 def reduced(config: MetaFormerConfig) -> MetaFormerConfig:
@@ -124,7 +124,7 @@ def reduced(config: MetaFormerConfig) -> MetaFormerConfig:
     """
     return replace(
         config,
-        dims=(8, 16, 40, 64),
+        dims=(8, 16, 40, 64)[: config.num_stages],
         depths=(1,) * config.num_stages,
         token_mixers=tuple(small_mixer(mixer) for mixer in config.token_mixers),
         residuals=tuple(

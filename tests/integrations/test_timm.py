@@ -16,7 +16,6 @@ from timm.models._features import FeatureGetterNet
 from torch import nn
 
 import metaformer as mf
-from metaformer.block.token_mixers import AttentionConfig
 from metaformer.core.errors import ConfigError
 from metaformer.integrations import timm as ours
 from metaformer.models.layouts import LAYOUTS
@@ -29,10 +28,10 @@ def small(name):
     config = ZOO[name]
     return replace(
         config,
-        dims=(8, 16, 40, 64),
-        depths=(1,) * 4,
+        dims=(8, 16, 40, 64)[: config.num_stages],
+        depths=(1,) * config.num_stages,
         token_mixers=tuple(
-            replace(mixer, head_dim=8) if isinstance(mixer, AttentionConfig) else mixer for mixer in config.token_mixers
+            replace(mixer, head_dim=8) if hasattr(mixer, "head_dim") else mixer for mixer in config.token_mixers
         ),
         image_size=(64, 64),
         num_classes=10,

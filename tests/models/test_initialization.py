@@ -25,7 +25,7 @@ def test_the_seed_decides_every_weight(any_config):
 def test_another_seed_gives_other_weights(any_config):
     changed = differing(state_of(any_config, seed=0), state_of(any_config, seed=1))
     assert {name for name in changed if name.endswith("conv.weight") and "patch_embed" in name} == {
-        f"stages.{stage}.patch_embed.conv.weight" for stage in range(4)
+        f"stages.{stage}.patch_embed.conv.weight" for stage in range(any_config.num_stages)
     }
 
 

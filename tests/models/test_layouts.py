@@ -23,6 +23,10 @@ FAMILIES = {
     "sail-sg/poolformer": ("poolformer_s12", "metaformer_pppa_s12_224", "metaformer_ppff_s12_224"),
     "sail-sg/metaformer": ("poolformerv2_s12", "randformer_s12", "convformer_s18", "caformer_s18"),
     "timm": ("poolformer_s12", "poolformerv2_s12", "convformer_s18", "caformer_s18"),
+    "timm-vit": ("deit_small_patch16_224",),
+    "timm-mlp": ("resmlp_12_224", "mixer_s16_224"),
+    "timm-swin": ("swin_tiny_patch4_window7_224",),
+    "microsoft/Swin-Transformer": ("swin_tiny_patch4_window7_224",),
     "huggingface": ("poolformer_s12",),
     "mmpretrain": ("poolformer_s12",),
 }
@@ -31,7 +35,12 @@ CASES = [(layout, name) for layout, names in FAMILIES.items() for name in names]
 
 def small(name, layout="metaformer", **changes):
     config = replace(
-        ZOO[name], dims=(32, 32, 64, 64), depths=(1, 1, 1, 1), image_size=(64, 64), num_classes=10, **changes
+        ZOO[name],
+        dims=(64, 64, 64, 64)[: ZOO[name].num_stages],
+        depths=(1,) * ZOO[name].num_stages,
+        image_size=(64, 64),
+        num_classes=10,
+        **changes,
     )
     torch.manual_seed(0)
     return MetaFormer(replace(config, head=LAYOUTS[layout].head(config.head))).eval()
@@ -118,7 +127,7 @@ def test_a_layout_without_a_place_for_a_part_refuses(tmp_path):
 
 
 def test_unknown_keys_name_the_layouts():
-    with pytest.raises(ConfigError, match=r"have none of the layouts that are known \(metaformer, sail-sg/poolformer"):
+    with pytest.raises(ConfigError, match=r"have none of the layouts that are known \(metaformer, timm-vit"):
         recognise({"conv1.weight": 1}, "x.pth")
 
 
@@ -177,8 +186,9 @@ def test_the_zoo_name_is_found_from_the_weights(name, tmp_path):
 
 
 def test_published_weights_are_listed_for_every_model_of_the_zoo():
-    assert set(PUBLISHED) == set(ZOO)
+    # Nobody published weights of MLP-Mixer S/16.
+    assert set(PUBLISHED) == set(ZOO) - {"mixer_s16_224"}
     for name, rows in PUBLISHED.items():
         assert rows[0].url.startswith("https://")
         assert all(name in row.url for row in rows)
-        assert all(74 < row.top1 < 89 for row in rows)
+        assert all(72 < row.top1 < 89 for row in rows)

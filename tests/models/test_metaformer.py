@@ -18,7 +18,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 def test_scores_and_features_have_their_shapes(any_model, images):
     assert any_model(images).shape == (2, 10)
-    assert any_model.forward_features(images).shape == (2, any_model.num_features, 2, 2)
+    assert any_model.forward_features(images).shape == (2, any_model.num_features, *any_model.config.grids[-1])
 
 
 def test_scores_are_finite_and_differ_between_images(any_model, images):

@@ -29,10 +29,15 @@ def test_pre_logits_are_what_the_classifier_gets(any_model, images):
     torch.testing.assert_close(any_model.get_classifier()(pre_logits), any_model(images))
 
 
+def patches_of(model, features):
+    """Features without a class token, on the grid of the patches."""
+    return features[:, :, 1:].unflatten(2, (4, 4)) if model.config.class_token else features
+
+
 def test_the_last_intermediate_is_the_features(any_model, images):
     final, features = any_model.forward_intermediates(images, norm=True)
     assert torch.equal(final, any_model.forward_features(images))
-    assert torch.equal(features[-1], final)
+    assert torch.equal(features[-1], patches_of(any_model, final))
 
 
 def test_intermediates_have_the_shapes_that_feature_info_says(any_model, images):
@@ -48,7 +53,7 @@ def test_feature_info_names_modules_that_make_the_intermediates(any_model, image
         module = any_model.get_submodule(info["module"])
         module.register_forward_hook(lambda _module, _args, out: caught.append(out))
     features = any_model.forward_intermediates(images, intermediates_only=True)
-    assert all(torch.equal(*pair) for pair in zip(caught, features, strict=True))
+    assert all(torch.equal(patches_of(any_model, out), two) for out, two in zip(caught, features, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -225,10 +230,11 @@ def test_pretrained_cfg_names_modules_of_the_model(any_model):
 def test_pretrained_cfg_says_what_the_model_takes(any_model):
     facts = any_model.pretrained_cfg
     assert facts["input_size"] == (3, 64, 64)
-    assert facts["pool_size"] == (2, 2)
+    assert facts["pool_size"] == any_model.config.patch_grids[-1]
     assert facts["fixed_input_size"] == any_model.is_tied_to_grid
     assert facts["crop_pct"] == any_model.config.preprocessing.crop_fraction
-    assert (facts["mean"], facts["std"]) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    own = any_model.config.preprocessing
+    assert (facts["mean"], facts["std"]) == (own.mean, own.std)
     assert any_model.default_cfg == facts
 
 

@@ -29,17 +29,24 @@ SECOND_PAPER = [
         for resolution in ("", "_384")
     ),
 ]
+OTHER_FAMILIES = [
+    *(f"deit_{size}_patch16_224" for size in ("tiny", "small", "base")),
+    *(f"vit_{size}_patch16_224" for size in ("small", "base")),
+    *(f"resmlp_{size}_224" for size in ("12", "24", "big_24")),
+    *(f"mixer_{size}_224" for size in ("s16", "b16")),
+    *(f"swin_{size}_patch4_window7_224" for size in ("tiny", "small", "base")),
+]
 
 
 def test_the_published_names():
-    assert list_models() == FIRST_PAPER + SECOND_PAPER
+    assert list_models() == FIRST_PAPER + SECOND_PAPER + OTHER_FAMILIES
 
 
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
         ("poolformer_", FIRST_PAPER[:5]),
-        ("*_224", FIRST_PAPER[6:]),
+        ("metaformer*_224", FIRST_PAPER[6:]),
         ("poolformer_m[34]?", FIRST_PAPER[3:5]),
         ("m[34]?", []),
         ("no such model", []),

@@ -43,12 +43,11 @@ def _fits(weights: Weights, layout: Layout, name: str) -> bool:
     names = layout.keys(list(shapes), config)
     if len(names) < len(shapes):
         return False
+    state = layout.unpack(weights.state)
     classifier = {layout.key(f"head.fc.{part}", config) for part in ("weight", "bias")}
     # A backbone may come without its classifier.
-    if set(names.values()) - classifier != weights.state.keys() - classifier:
+    if set(names.values()) - classifier != state.keys() - classifier:
         return False
     return all(
-        shapes[ours].numel() == weights.state[theirs].numel()
-        for ours, theirs in names.items()
-        if theirs not in classifier
+        shapes[ours].numel() == state[theirs].numel() for ours, theirs in names.items() if theirs not in classifier
     )

@@ -1,13 +1,13 @@
 """Weights into a model, whatever names they came under, with a report of what was done to them."""
 
-from dataclasses import dataclass, field
-from math import isqrt
+from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from metaformer.block.site import Grid
+from metaformer.block.site import Grid, format_grid
 from metaformer.core.errors import ConfigError
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.layouts import Layout, recognise
@@ -73,6 +73,7 @@ def load_weights(model: MetaFormer, source: str | Path | Weights, *, strict: boo
             raise other_function(weights, other)
         doubts.append(f"the weights are of a model that computes something else: {'; '.join(other)}")
     layout = recognise(weights.state, weights.source)
+    weights = replace(weights, state=layout.unpack(weights.state))
     target = model.state_dict()
     names = layout.keys(list(target), model.config)
     state = {ours: weights.state[theirs] for ours, theirs in names.items() if theirs in weights.state}
@@ -210,7 +211,7 @@ def _adapt_shapes(state: dict[str, Tensor], target: dict[str, Tensor]) -> dict[s
         wanted = target[name].shape
         if tensor.shape != wanted and _without_last_ones(tensor) == _without_last_ones(target[name]):
             state[name] = tensor.reshape(wanted)
-        elif name == FIRST_CONV and tensor.ndim == 4 and tensor.shape[1] != wanted[1]:
+        elif name == FIRST_CONV and tensor.ndim == len(wanted) and tensor.shape[1] != wanted[1]:
             state[name] = _adapt_channels(tensor, wanted[1])
             notes[name] = f"{tensor.shape[1]} channels to {wanted[1]}"
     return notes
@@ -225,7 +226,7 @@ def _adapt_channels(weight: Tensor, in_chans: int) -> Tensor:
     old = weight.shape[1]
     if in_chans == 1:
         return weight.sum(dim=1, keepdim=True)
-    return weight.repeat(1, -(-in_chans // old), 1, 1)[:, :in_chans] * (old / in_chans)
+    return weight.repeat(1, -(-in_chans // old), *(1,) * (weight.ndim - 2))[:, :in_chans] * (old / in_chans)
 
 
 def _without_last_ones(tensor: Tensor) -> tuple[int, ...]:
@@ -245,13 +246,17 @@ def _resize_tied(model: MetaFormer, state: dict[str, Tensor], source: MetaFormer
         own = {name: state[f"{path}.{name}"] for name in module.state_dict() if f"{path}.{name}" in state}
         if len(own) < len(module.state_dict()):
             continue
-        new_grid = model.config.grids[stage]
-        old_grid = _old_grid(own, stage, new_grid, source)
+        new_grid = module.grid
+        old_grid = _old_grid(own, new_grid, _source_grid(source, path, stage))
         if old_grid == new_grid:
+            # A map may come with its tokens in a row.
+            for name, tensor in module.state_dict().items():
+                if own[name].numel() == tensor.numel():
+                    state[f"{path}.{name}"] = own[name].reshape(tensor.shape)
             continue
         for name, tensor in module.resize(own, old_grid, new_grid).items():
             state[f"{path}.{name}"] = tensor
-            notes[f"{path}.{name}"] = f"grid {_grid(old_grid)} to {_grid(new_grid)}"
+            notes[f"{path}.{name}"] = f"grid {format_grid(old_grid)} to {format_grid(new_grid)}"
     return notes
 
 
@@ -260,24 +265,28 @@ def tied_modules(module: nn.Module) -> list[tuple[str, Any]]:
     return [(path, inner) for path, inner in module.named_modules() if callable(getattr(inner, "resize", None))]
 
 
-def _old_grid(own: dict[str, Tensor], stage: int, new_grid: Grid, config: MetaFormerConfig | None) -> Grid:
+def _source_grid(config: MetaFormerConfig | None, path: str, stage: int) -> Grid | None:
+    """The grid that a module had in the model of this config: a class token comes behind the position embedding."""
+    if config is None:
+        return None
+    return (config.patch_grids if path.endswith(".position_embed") else config.grids)[stage]
+
+
+def _old_grid(own: dict[str, Tensor], new_grid: Grid, stated: Grid | None) -> Grid:
     """The grid that weights were made for: as their config says, or read from a shape and taken to be square."""
-    if config is not None:
-        return config.grids[stage]
+    if stated is not None:
+        return stated
+    # The first of those with most axes: of a token mixer it is the layer that reads the tokens.
     largest = max(own.values(), key=lambda tensor: tensor.ndim)
-    if largest.ndim == 4:
-        return largest.shape[2], largest.shape[3]
+    if largest.ndim == 2 + len(new_grid):
+        return tuple(largest.shape[2:])
     num_tokens = largest.shape[-1]
-    if num_tokens == new_grid[0] * new_grid[1]:
+    if num_tokens == prod(new_grid):
         return new_grid
-    side = isqrt(num_tokens)
-    if side * side != num_tokens:
+    side = round(num_tokens ** (1 / len(new_grid)))
+    if side ** len(new_grid) != num_tokens:
         raise ConfigError(
             f"weights for {num_tokens} tokens do not say which grid they are for, and {num_tokens} is no square. "
             "Create the model with the image_size they were trained at."
         )
-    return side, side
-
-
-def _grid(grid: Grid) -> str:
-    return f"{grid[0]}x{grid[1]}"
+    return (side,) * len(new_grid)

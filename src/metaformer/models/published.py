@@ -1,7 +1,7 @@
 """Where the published weights are, and what they reach: data, one row a model.
 
 Sources: the READMEs of sail-sg/poolformer and sail-sg/metaformer (top-1 on ImageNet-1K, licence Apache-2.0); for the
-ablation models Table 5 of arXiv:2111.11418.
+ablation models Table 5 of arXiv:2111.11418. Of other families, their papers and the files of timm.
 """
 
 from dataclasses import dataclass
@@ -87,6 +87,28 @@ P2_TOP1_FROM_21K = {
 }
 
 
+TIMM_URL = "https://huggingface.co/timm/{name}.{tag}/resolve/main/model.safetensors"
+SWIN_URL = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/{name}.pth"
+FROM_21K = "ImageNet-21K, then 1K"
+# Zoo name -> (top-1, timm's tag, what it was trained on).
+TIMM_FILES = {
+    "deit_tiny_patch16_224": (72.2, "fb_in1k", "ImageNet-1K"),
+    "deit_small_patch16_224": (79.8, "fb_in1k", "ImageNet-1K"),
+    "deit_base_patch16_224": (81.8, "fb_in1k", "ImageNet-1K"),
+    "vit_small_patch16_224": (81.4, "augreg_in21k_ft_in1k", FROM_21K),
+    "vit_base_patch16_224": (84.5, "augreg_in21k_ft_in1k", FROM_21K),
+    "resmlp_12_224": (76.6, "fb_in1k", "ImageNet-1K"),
+    "resmlp_24_224": (79.4, "fb_in1k", "ImageNet-1K"),
+    "resmlp_big_24_224": (81.0, "fb_in1k", "ImageNet-1K"),
+    "mixer_b16_224": (76.6, "goog_in21k_ft_in1k", FROM_21K),
+}
+SWIN_TOP1 = {
+    "swin_tiny_patch4_window7_224": 81.3,
+    "swin_small_patch4_window7_224": 83.0,
+    "swin_base_patch4_window7_224": 83.5,
+}
+
+
 def _p2_url(name: str, suffix: str = "") -> str:
     return METAFORMER_URL.format(family=name.split("_")[0], name=name + suffix)
 
@@ -104,5 +126,12 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
             ),
         )
         for name, top1 in P2_TOP1.items()
+    },
+    **{
+        name: (Published(top1=top1, url=TIMM_URL.format(name=name, tag=tag), trained_on=trained_on),)
+        for name, (top1, tag, trained_on) in TIMM_FILES.items()
+    },
+    **{
+        name: (Published(top1=top1, url=SWIN_URL.format(name=name), licence="MIT"),) for name, top1 in SWIN_TOP1.items()
     },
 }

@@ -23,6 +23,8 @@ from metaformer.block.token_mixers import (
 from metaformer.core.preprocessing import Preprocessing
 from metaformer.core.registry import Registry
 from metaformer.models.config import DOWNSAMPLING, STEM, HeadConfig, MetaFormerConfig
+from metaformer.models.isotropic import ISOTROPIC
+from metaformer.models.swin import SWIN_MODELS
 
 SMALL_DIMS, MEDIUM_DIMS = (64, 128, 320, 512), (96, 192, 384, 768)
 DEPTHS_12, DEPTHS_24, DEPTHS_36, DEPTHS_48 = (2, 2, 6, 2), (4, 4, 12, 4), (6, 6, 18, 6), (8, 8, 24, 8)
@@ -120,6 +122,8 @@ ZOO: Registry[MetaFormerConfig] = Registry(
         "metaformer_pppf_s12_224": PPPF_S12,
         "metaformer_ppff_s12_224": PPFF_S12,
         **dict(_p2_rows()),
+        **ISOTROPIC,
+        **SWIN_MODELS,
     },
 )
 

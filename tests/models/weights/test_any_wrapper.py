@@ -27,6 +27,10 @@ NAME_OF = {
     "sail-sg/poolformer": "poolformer_s12",
     "sail-sg/metaformer": "caformer_s18",
     "timm": "convformer_s18",
+    "timm-vit": "deit_small_patch16_224",
+    "timm-mlp": "mixer_s16_224",
+    "timm-swin": "swin_tiny_patch4_window7_224",
+    "microsoft/Swin-Transformer": "swin_tiny_patch4_window7_224",
     "huggingface": "poolformer_s12",
     "mmpretrain": "poolformer_s12",
 }
@@ -35,7 +39,8 @@ NAME_OF = {
 def small(layout):
     config = ZOO[NAME_OF[layout]]
     mixers = tuple(replace(one, head_dim=8) if hasattr(one, "head_dim") else one for one in config.token_mixers)
-    sizes = {"dims": (8, 8, 16, 16), "depths": (1,) * 4, "token_mixers": mixers}
+    num = config.num_stages
+    sizes = {"dims": (8, 8, 16, 16)[:num], "depths": (1,) * num, "token_mixers": mixers}
     return replace(config, num_classes=4, head=LAYOUTS[layout].head(config.head), **sizes)
 
 

@@ -9,6 +9,8 @@ from metaformer.block.token_mixers.pooling import PoolingConfig
 from metaformer.block.token_mixers.random_mixing import RandomMixingConfig
 from metaformer.block.token_mixers.separable_conv import SeparableConvConfig
 from metaformer.block.token_mixers.spatial_mlp import SpatialMLPConfig
+from metaformer.block.token_mixers.two_layer_spatial_mlp import TwoLayerSpatialMLPConfig
+from metaformer.block.token_mixers.window_attention import WindowAttentionConfig
 from metaformer.core.configs import register_table
 from metaformer.core.registry import Registry
 
@@ -22,7 +24,9 @@ TOKEN_MIXERS: Registry[type] = Registry(
         "convolution": ConvolutionConfig,
         "separable_conv": SeparableConvConfig,
         "attention": AttentionConfig,
+        "window_attention": WindowAttentionConfig,
         "spatial_mlp": SpatialMLPConfig,
+        "two_layer_spatial_mlp": TwoLayerSpatialMLPConfig,
     },
 )
 register_table(TokenMixerConfig, TOKEN_MIXERS)
@@ -38,4 +42,6 @@ __all__ = [
     "SeparableConvConfig",
     "SpatialMLPConfig",
     "TokenMixerConfig",
+    "TwoLayerSpatialMLPConfig",
+    "WindowAttentionConfig",
 ]

@@ -30,10 +30,14 @@ class Layout:
     """How a repository names and shapes the tensors of a MetaFormer."""
 
     name: str
-    marker: str  # a key that no other layout has
+    marker: str  # the key of the first convolution's weight
+    beside: str = ""  # a key that tells the layout from others with the same marker
     rules: Callable[[MetaFormerConfig], Rules]
     # Whether they keep this tensor of a 1x1 convolution as the matrix of a linear layer.
     is_matrix: Callable[[str, MetaFormerConfig], bool] = field(default=_never)
+    # Their state dict with our shapes, where one tensor of theirs is several of ours; and the way back.
+    unpack: Callable[[dict[str, Tensor]], dict[str, Tensor]] = field(default=dict)
+    pack: Callable[[dict[str, Tensor]], dict[str, Tensor]] = field(default=dict)
     # The head that their code computes for these weights.
     head: Callable[[HeadConfig], HeadConfig] = field(default=_same)
 
@@ -63,7 +67,7 @@ class Layout:
         """
         names = self.keys(list(state), config)
         theirs = {
-            name: state[ours].flatten(1) if self.is_matrix(ours, config) and state[ours].ndim == 4 else state[ours]
+            name: state[ours].flatten(1) if self.is_matrix(ours, config) else state[ours]
             for ours, name in names.items()
         }
-        return theirs, [ours for ours in state if ours not in names]
+        return self.pack(theirs), [ours for ours in state if ours not in names]
