@@ -41,14 +41,10 @@ def test_without_classes_there_is_no_classifier(x):
 
 
 def test_the_norm_may_come_after_the_mean(x):
-    head = Head(6, 4, HeadConfig(norm=LayerNormConfig(), norm_after_pooling=True))
+    head, norm = Head(6, 4, HeadConfig()), LayerNormConfig().build(6)
     pooled = F.layer_norm(x.mean(dim=(2, 3)), (6,))
-    torch.testing.assert_close(head(x, pre_logits=True), pooled)
-    torch.testing.assert_close(head(x), head.fc(pooled))
-
-
-def test_a_norm_before_the_mean_is_not_the_heads(x):
-    assert isinstance(Head(6, 4, HeadConfig(norm=LayerNormConfig())).norm, nn.Identity)
+    torch.testing.assert_close(head(x, pre_logits=True, norm=norm), pooled)
+    torch.testing.assert_close(head(x, norm=norm), head.fc(pooled))
 
 
 def test_an_mlp_head_is_linear_squared_relu_norm_linear(x):

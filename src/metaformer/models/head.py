@@ -9,7 +9,7 @@ from metaformer.models.config import HeadConfig
 
 
 class Head(nn.Module):
-    """Mean over the grid or the class token, norm where it comes after, an MLP layer where there is one, classifier.
+    """Mean over the grid or the class token; then an MLP layer where there is one, and the classifier.
 
     Source: arXiv:2111.11418, Figure 2; the MLP head, the authors' code of arXiv:2210.13452.
     """
@@ -17,7 +17,6 @@ class Head(nn.Module):
     def __init__(self, dim: int, num_classes: int, config: HeadConfig, *, class_token: bool = False) -> None:
         super().__init__()
         self.global_pool = self.own_pool = "token" if class_token else "avg"
-        self.norm = config.norm.build(dim) if config.norm and config.norm_after_pooling else nn.Identity()
         self.hidden: nn.Module = nn.Identity()
         self.hidden_dim = dim
         if config.hidden_ratio is not None:
@@ -48,11 +47,17 @@ class Head(nn.Module):
         self.global_pool = global_pool
         self.fc = _classifier(self.hidden_dim, num_classes).train(self.training)
 
-    def forward(self, x: Float[Tensor, "b c *grid"], pre_logits: bool = False) -> Float[Tensor, "b ..."]:
+    def forward(
+        self, x: Float[Tensor, "b c *grid"], pre_logits: bool = False, norm: nn.Module | None = None
+    ) -> Float[Tensor, "b ..."]:
+        """Class scores; `norm` is the model's last norm where that comes after the mean."""
+        if self.global_pool:
+            tokens = x.flatten(2)
+            x = tokens[:, :, 0] if self.global_pool == "token" else tokens.mean(dim=2)
+        if norm is not None:
+            x = norm(x)
         if not self.global_pool:
-            return self.norm(x)
-        tokens = x.flatten(2)
-        x = self.norm(tokens[:, :, 0] if self.global_pool == "token" else tokens.mean(dim=2))
+            return x
         x = self.dropout(self.hidden(x))
         return x if pre_logits else self.fc(x)
 

@@ -103,12 +103,8 @@ class MetaFormer(nn.Module):
         # On the CPU whatever the default device is: these numbers are read here.
         rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").split(list(config.depths))
         self.stages = nn.Sequential(*(Stage(config, i, rates[i].tolist()) for i in range(config.num_stages)))
-        # After the mean, the norm is the head's.
-        head_norm = config.head.norm or config.norm
-        self.norm = nn.Identity() if config.head.norm_after_pooling else head_norm.build(config.dims[-1])
-        self.head = Head(
-            config.dims[-1], config.num_classes, replace(config.head, norm=head_norm), class_token=config.class_token
-        )
+        self.norm = (config.head.norm or config.norm).build(config.dims[-1])
+        self.head = Head(config.dims[-1], config.num_classes, config.head, class_token=config.class_token)
         # One number a stage, as timm wants it: of the axis that shrinks most.
         self.feature_info = [
             {"num_chs": dim, "reduction": max(reduction), "module": f"stages.{i}"}
@@ -124,11 +120,15 @@ class MetaFormer(nn.Module):
         x = require_image(x, self.config.in_chans, self.config.total_stride)
         for stage in self.stages:
             x = stage(x)
-        return self.norm(x)
+        return self._norm_features(x)
+
+    def _norm_features(self, x: Float[Tensor, "b d *grid"]) -> Float[Tensor, "b d *grid"]:
+        """The norm of the last features, unless it comes after the mean over them."""
+        return x if self.config.head.norm_after_pooling else self.norm(x)
 
     def forward_head(self, x: Float[Tensor, "b d *grid"], pre_logits: bool = False) -> Float[Tensor, "b ..."]:
         """Class scores, or with `pre_logits` what the classifier would have got."""
-        return self.head(x, pre_logits=pre_logits)
+        return self.head(x, pre_logits=pre_logits, norm=self.norm if self.config.head.norm_after_pooling else None)
 
     def forward_intermediates(
         self,
@@ -167,13 +167,13 @@ class MetaFormer(nn.Module):
                 break
             x, grid = stage(x), self.config.patch_embeddings[i].grid(grid)
             if i in chosen:
-                feature = self.norm(x) if norm and i == last else x
+                feature = self._norm_features(x) if norm and i == last else x
                 if self.config.class_token and i == self.config.num_stages - 1:
                     feature = feature[:, :, 1:].unflatten(2, grid)
                 features.append(feature if output_fmt == "NCHW" else feature.movedim(1, -1))
         if intermediates_only:
             return features
-        return (self.norm(x) if not stop_early or max(chosen) == last else x), features
+        return (self._norm_features(x) if not stop_early or max(chosen) == last else x), features
 
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -187,10 +187,10 @@ class MetaFormer(nn.Module):
         is_cut = max(chosen) + 1 < len(self.stages)
         self.stages = self.stages[: max(chosen) + 1]
         # The norm and the head have the channels of the last stage, so they go with it.
-        if prune_norm or is_cut:
+        if prune_norm or is_cut or (prune_head and self.config.head.norm_after_pooling):
             self.norm = nn.Identity()
         if prune_head or is_cut:
-            # Without norm and hidden layer: a parameter that no feature needs would get no gradient.
+            # Without hidden layer: a parameter that no feature needs would get no gradient.
             self.head = Head(self.num_features, 0, HeadConfig()).train(self.training)
             self.reset_classifier(0, "")
         return chosen

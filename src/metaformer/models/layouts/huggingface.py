@@ -13,7 +13,7 @@ def _rules(_config: MetaFormerConfig) -> Rules:
         *((rf"{block}norm{number}\.(\w+)", rf"{theirs}{name}.\3") for number, name in NORMS.items()),
         (block + r"channel_mlp\.fc(\d)\.(\w+)", theirs + r"output.conv\3.\4"),
         (block + r"residual(\d)\.layer_scale", theirs + r"layer_scale_\3"),
-        (r"(?:head\.)?norm\.(\w+)", r"norm.\1"),
+        (r"norm\.(\w+)", r"norm.\1"),
         (r"head\.fc\.(\w+)", r"classifier.\1"),
     )
 

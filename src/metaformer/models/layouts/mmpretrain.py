@@ -12,7 +12,7 @@ def _rules(config: MetaFormerConfig) -> Rules:
     last = 2 * (config.num_stages - 1)
     return (
         *((ours, f"backbone.{theirs}") for ours, theirs in network_rules(config)),
-        (r"(?:head\.)?norm\.(\w+)", rf"backbone.norm{last}.\1"),
+        (r"norm\.(\w+)", rf"backbone.norm{last}.\1"),
         (r"head\.fc\.(\w+)", r"head.fc.\1"),
     )
 

@@ -26,7 +26,7 @@ def _rules(config: MetaFormerConfig) -> Rules:
     return (
         (r"stages\.(\d)\.patch_embed\.((?:conv|pre_norm|post_norm)\.\w+)", r"downsample_layers.\1.\2"),
         *((ours, theirs.format(r"stages.\1.\2.")) for ours, theirs in blocks),
-        (r"(?:head\.)?norm\.(\w+)", r"norm.\1"),
+        (r"norm\.(\w+)", r"norm.\1"),
         (r"head\.hidden\.fc\.(\w+)", r"head.fc1.\1"),
         (r"head\.hidden\.norm\.(\w+)", r"head.norm.\1"),
         (r"head\.fc\.(\w+)", r"head.fc2.\1" if has_hidden else r"head.\1"),

@@ -29,7 +29,7 @@ def network_rules(config: MetaFormerConfig) -> Rules:
 
 
 def _rules(config: MetaFormerConfig) -> Rules:
-    return (*network_rules(config), (r"(?:head\.)?norm\.(\w+)", r"norm.\1"), (r"head\.fc\.(\w+)", r"head.\1"))
+    return (*network_rules(config), (r"norm\.(\w+)", r"norm.\1"), (r"head\.fc\.(\w+)", r"head.\1"))
 
 
 SAIL_POOLFORMER = Layout(name="sail-sg/poolformer", marker="patch_embed.proj.weight", rules=_rules, head=authors_head)

@@ -18,7 +18,7 @@ def _rules(config: MetaFormerConfig) -> Rules:
         (r"stages\.(\d)\.patch_embed\.conv\.(\w+)", r"stages.\1.downsample.conv.\2"),
         (r"stages\.(\d)\.patch_embed\.pre_norm\.(\w+)", r"stages.\1.downsample.norm.\2"),
         *((ours, theirs.format(r"stages.\1.blocks.\2.")) for ours, theirs in blocks),
-        (r"(?:head\.)?norm\.(\w+)", r"head.norm.\1"),
+        (r"norm\.(\w+)", r"head.norm.\1"),
         (r"head\.hidden\.fc\.(\w+)", r"head.fc.fc1.\1"),
         (r"head\.hidden\.norm\.(\w+)", r"head.fc.norm.\1"),
         (r"head\.fc\.(\w+)", r"head.fc.fc2.\1" if has_hidden else r"head.fc.\1"),
