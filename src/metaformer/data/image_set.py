@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from metaformer.data.classes import Label
 from metaformer.data.decode.image_file import ImageSource
 from metaformer.data.name_list import NameList
 from metaformer.data.notes import Note
@@ -16,7 +15,7 @@ class Sample:
 
     name: str  # by which a person finds it
     image: ImageSource
-    label: Label = None  # the data's own: an index where they name their classes, else a number or a word
+    label: object = None  # as the data have it: an index where they name their classes, else a number or a word
 
 
 @runtime_checkable

@@ -201,7 +201,7 @@ def _is_meta(name: str) -> bool:
 
 def _sample(key: str, members: _Members, shard: str) -> Sample:
     name = printable(f"{shard}: {key}{members.image_suffix}")
-    return Sample(name=name, image=members.image, label=_label(members, name))  # type: ignore[arg-type]
+    return Sample(name=name, image=members.image, label=_label(members, name))
 
 
 def _label(members: _Members, name: str) -> object:
