@@ -84,7 +84,7 @@ class CsvLog:
 
     def complete(self, values: Values) -> None:
         """Adds the line in its place, if there is a log without it."""
-        if not self._path.exists():
+        if not self._path.is_file():
             return
         lines, place = self._lines(), _place(values)
         if place not in lines:
@@ -104,7 +104,7 @@ class CsvLog:
 
     def _lines(self) -> dict[tuple[float, float], str]:
         """The lines of the file by epoch and step."""
-        if not self._path.exists():
+        if not self._path.is_file():
             return {}
         text = self._path.read_text(encoding="utf-8", errors="replace")
         return {
