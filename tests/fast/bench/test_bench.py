@@ -158,8 +158,11 @@ def test_steps_of_all_contestants_begin_with_the_same_loss(who):
 
 @pytest.mark.slow
 def test_training_fused_needs_less_memory():
-    mine, its = (peak_memory_mib(who, NAME, 16, 128, torch.float32) for who in ("ours, for_training", "ours, eager"))
-    assert 0 < mine < 0.8 * its
+    who = ("ours, for_training, least memory", "ours, for_training", "ours, eager")
+    least, mine, its = (peak_memory_mib(one, NAME, 16, 128, torch.float32) for one in who)
+    # Weights, gradients and AdamW's moments, 182 MiB, are the same for all of them.
+    assert 0 < least < 0.8 * its
+    assert least < mine < 0.9 * its
 
 
 def test_the_record_holds_every_number(cells, tmp_path):
