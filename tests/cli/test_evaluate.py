@@ -16,7 +16,7 @@ from metaformer.core.preprocessing import as_it_is
 from metaformer.core.records import read_record
 from metaformer.data.formats.digits import Digits
 from metaformer.data.preparation import Preparation
-from metaformer.data.table import open_data, open_images
+from metaformer.data.sources import open_data, open_images
 from metaformer.deploy.classifier import open_classifier
 from metaformer.deploy.evaluation import evaluate_images
 from metaformer.models.metaformer import MetaFormer

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from metaformer.core.errors import ConfigError, MissingExtraError
-from metaformer.data.table import GENERATED, open_data
+from metaformer.data.sources import open_data
+from metaformer.data.table import GENERATED
 
 
 @pytest.fixture(scope="module", params=list(GENERATED))
@@ -97,7 +98,8 @@ def test_another_process_gets_the_same_images(run_python):
     # In one go: a process of its own takes seconds to start.
     code = """
 import hashlib
-from metaformer.data.table import GENERATED, open_data
+from metaformer.data.sources import open_data
+from metaformer.data.table import GENERATED
 for name in GENERATED:
     source = open_data(name)
     parts = [source.train_epoch(seed=0, epoch=0), source.validation(), source.test()]

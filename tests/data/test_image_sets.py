@@ -12,7 +12,7 @@ from PIL import Image
 
 from metaformer.core.errors import ConfigError, DataError, MissingExtraError
 from metaformer.data.image_set import ImageSet
-from metaformer.data.table import open_images
+from metaformer.data.sources import open_images
 
 CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -6,7 +6,7 @@ import torch
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.data.held.hold import open_splits
 from metaformer.data.preparation import Preparation
-from metaformer.data.table import find_data, open_data
+from metaformer.data.sources import find_data, open_data
 
 
 def split(folder, **settings):

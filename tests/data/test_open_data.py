@@ -13,7 +13,7 @@ from metaformer.data.held.memory_images import MemoryImages
 from metaformer.data.held.streamed_images import StreamedImages
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 
 PLAIN = AugmentationConfig(crop="shift", shift_px=1, color_jitter=0.0)
 

@@ -16,7 +16,7 @@ from metaformer.core.errors import ConfigError, DataError
 from metaformer.data.found import Found
 from metaformer.data.held.hold import open_splits
 from metaformer.data.preparation import Preparation
-from metaformer.data.table import find_data
+from metaformer.data.sources import find_data
 
 NAMES = (
     "cat",

@@ -14,7 +14,7 @@ from metaformer.core.records import Evaluation, Recorder, UnreadableImage, read_
 from metaformer.data.formats.cluttered_digits import ClutteredDigits
 from metaformer.data.formats.digits import Digits
 from metaformer.data.image_set import ImageSet
-from metaformer.data.table import open_images
+from metaformer.data.sources import open_images
 from metaformer.deploy.classifier import Classifier, open_classifier
 from metaformer.deploy.confusion import Confusion
 from metaformer.deploy.evaluation import ImageEvaluation, evaluate_images, evaluate_source

@@ -113,7 +113,7 @@ def test_a_folder_of_odd_images_goes_through_predict_and_evaluate(tries, weights
 @every
 def test_a_training_opens_a_folder_with_odd_images(tries, tmp_path, every):
     from metaformer.data.preparation import Preparation
-    from metaformer.data.table import open_data
+    from metaformer.data.sources import open_data
 
     images = [image for image in small_ones()[::every] if image.is_readable]
     few = [image for image in small_ones() if image.is_readable is False][:: 20 * every]

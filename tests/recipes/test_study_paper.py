@@ -7,7 +7,7 @@ from timm.layers import DropPath
 from metaformer.block.token_mixers import TOKEN_MIXERS
 from metaformer.core.configs import from_dict, to_dict
 from metaformer.core.errors import ConfigError
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 from metaformer.models.config import MetaFormerConfig
 from metaformer.models.timm_model import TimmModelConfig, build_model
 from metaformer.models.zoo import ZOO

@@ -5,7 +5,7 @@ import torch
 
 from metaformer.block.token_mixers import TOKEN_MIXERS
 from metaformer.core.configs import from_dict, to_dict
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 from metaformer.models.metaformer import MetaFormer
 from metaformer.recipes.study_quick import study_quick
 from metaformer.study.config import StudyConfig

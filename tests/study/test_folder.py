@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from metaformer.core.records import read_record
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 from metaformer.study.folder import StudyFolder, study_record
 
 

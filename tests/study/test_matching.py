@@ -5,7 +5,7 @@ import pytest
 from metaformer.block.token_mixers import AttentionConfig, DepthwiseConvConfig, SeparableConvConfig, SpatialMLPConfig
 from metaformer.core.errors import ConfigError
 from metaformer.core.records import Variant
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 from metaformer.models.config import DOWNSAMPLING
 from metaformer.models.timm_model import TimmModelConfig
 from metaformer.recipes.paper_scales import TINY_POOLFORMER

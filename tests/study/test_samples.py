@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 from metaformer.study.samples import samples_png
 
 

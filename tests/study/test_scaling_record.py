@@ -10,7 +10,7 @@ from metaformer.analysis.scaling import Subject
 from metaformer.block.token_mixers import AttentionConfig, PoolingConfig, SpatialMLPConfig
 from metaformer.core.errors import ConfigError
 from metaformer.core.records import read_record
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 from metaformer.recipes.paper_scales import TINY_POOLFORMER
 from metaformer.study.rounds import Share, rounds
 from metaformer.study.scaling_record import ScalingConfig, measure_scaling, mixer_subject, model_subject

@@ -7,7 +7,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from metaformer.block.channel_mlp import ChannelMLPConfig
 from metaformer.block.token_mixers import IdentityConfig
 from metaformer.core.errors import ConfigError
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 from metaformer.models.metaformer import MetaFormer
 from metaformer.recipes.paper_scales import TINY_POOLFORMER
 from metaformer.train.config import TrainConfig

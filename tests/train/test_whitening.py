@@ -7,7 +7,7 @@ import torch
 
 from metaformer.core.errors import ConfigError
 from metaformer.data.batch_plan import BatchPlan
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 from metaformer.models.config import PatchEmbeddingConfig
 from metaformer.models.timm_model import TimmModelConfig
 from metaformer.recipes.digits_quick import digits_quick

@@ -15,7 +15,8 @@ from metaformer.core.errors import ConfigError
 from metaformer.core.printable import printable
 from metaformer.core.records import Evaluation, Recorder
 from metaformer.data.class_order import read_class_map
-from metaformer.data.table import GENERATED, open_data, open_images
+from metaformer.data.sources import open_data, open_images
+from metaformer.data.table import GENERATED
 from metaformer.deploy.classifier import Classifier, imagenet_names, open_classifier
 from metaformer.deploy.confusion import Confusion
 from metaformer.deploy.evaluation import ImageEvaluation, evaluate_images, evaluate_source

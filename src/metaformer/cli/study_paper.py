@@ -14,7 +14,7 @@ from metaformer.cli.report import show_report
 from metaformer.cli.study_progress import watch, watch_rounds
 from metaformer.core.errors import ConfigError, unknown
 from metaformer.data.source import DataSource
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 from metaformer.recipes.study_paper import limited, scale_of, scaling_subjects
 from metaformer.recipes.study_paper import study_paper as recipe
 from metaformer.study.config import StudyConfig, choose_variants, parse_seeds

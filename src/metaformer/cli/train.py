@@ -17,7 +17,7 @@ from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError,
 from metaformer.core.records import RUN_FILE, Record, Training
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 from metaformer.recipes.table import RECIPES, recipe, with_token_mixers
 from metaformer.train.config import Execution, Run, TrainConfig
 from metaformer.train.dry_run import DryRun, dry_run

@@ -17,7 +17,8 @@ from metaformer.core.records.analysis import Analysis
 from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
-from metaformer.data.table import GENERATED, open_data
+from metaformer.data.sources import open_data
+from metaformer.data.table import GENERATED
 from metaformer.deploy.classifier import choose_device
 from metaformer.deploy.exhibits import Opened, open_model
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from metaformer.core.errors import unknown
 from metaformer.data.source import DataSource
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 from metaformer.study.config import StudyConfig, choose_variants
 from metaformer.study.event import Executor, StudyEvent
 from metaformer.study.folder import StudyFolder, adopt, extended, finished_before, plan

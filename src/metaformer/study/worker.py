@@ -21,7 +21,7 @@ from metaformer.core.configs import to_dict
 from metaformer.core.memory import keep_freed_memory
 from metaformer.core.records import ModelCost, Recorder, Training, failure_of
 from metaformer.data.source import DataSource
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 from metaformer.models.timm_model import build_model
 from metaformer.study.folder import run_folder
 from metaformer.train.config import Execution, Run

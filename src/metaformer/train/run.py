@@ -22,7 +22,7 @@ from metaformer.core.memory import keep_freed_memory
 from metaformer.core.records import RUN_FILE, ModelCost, Record, Recorder, Training, UnreadableImage, read_record
 from metaformer.core.records import History as Columns
 from metaformer.data.source import DataSource
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 from metaformer.fast.for_training import for_training
 from metaformer.models.metaformer import MetaFormer
 from metaformer.models.weights import CLASSES_KEY, WEIGHTS_FILE, save_weights, write_tensors

@@ -20,14 +20,14 @@ from metaformer.data.decode.image_tasks import ImageReader, ImageTask
 from metaformer.data.decode.image_transform import ImageTransform
 from metaformer.data.image_set import Sample
 from metaformer.data.preparation import Preparation
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 
 SCRIPT = """
 import multiprocessing, os, signal, sys, time
 from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.batch_plan import BatchPlan
 from metaformer.data.preparation import Preparation
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 
 if __name__ == "__main__":
     preparation = Preparation(image_size=(8, 8), augmentation=AugmentationConfig(auto_augment="rand-m9"))

@@ -10,7 +10,7 @@ import torch
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.preparation import Preparation
-from metaformer.data.table import open_data, open_images
+from metaformer.data.sources import open_data, open_images
 
 NAMES = [f"class {number}" for number in range(10)]
 FOLDER = "cifar-10-batches-py"

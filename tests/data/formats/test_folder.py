@@ -7,7 +7,7 @@ from PIL import Image
 
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.data.preparation import Preparation
-from metaformer.data.table import open_data, open_images
+from metaformer.data.sources import open_data, open_images
 
 
 def put(root, *names, number=4):
@@ -131,7 +131,7 @@ for kind in range(100):
     folder.mkdir()
     for place in range(10_000):
         os.symlink("nowhere", folder / f"picture_{{place:06}}.jpg")
-from metaformer.data.table import find_data
+from metaformer.data.sources import find_data
 from metaformer.data.found import labels_of
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 images = find_data(str(root)).splits["train"]()

@@ -14,7 +14,7 @@ from metaformer.data.decode.image_transform import ImageTransform
 from metaformer.data.held import storage
 from metaformer.data.held.large_images import LargeImages, epoch_order
 from metaformer.data.preparation import Preparation
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 
 EVERYTHING = AugmentationConfig(auto_augment="rand-m9-mstd0.5-inc1", erasing=0.5, cutout_px=3)
 NOTHING = AugmentationConfig(crop="none", flip=0.0, color_jitter=0.0)

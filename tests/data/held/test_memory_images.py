@@ -9,7 +9,7 @@ from metaformer.core.errors import ConfigError, DataError
 from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.held.memory_images import MemoryImages
 from metaformer.data.preparation import Preparation
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 
 EVERYTHING = AugmentationConfig(crop="shift", shift_px=2, flip=0.5, color_jitter=0.4, erasing=0.5, cutout_px=3)
 RESIZED = AugmentationConfig(crop="resized", color_jitter=0.0, erasing=0.5, erasing_fill="const")

@@ -18,7 +18,7 @@ from metaformer.data.held.shuffle_buffer import shuffled
 from metaformer.data.held.streamed_images import StreamedImages
 from metaformer.data.image_set import ShardedImages
 from metaformer.data.preparation import Preparation
-from metaformer.data.table import open_data
+from metaformer.data.sources import open_data
 
 pytest.importorskip("webdataset")
 
