@@ -143,7 +143,12 @@ def on_device(name: str, batch_size: int, dtype: torch.dtype) -> BenchCase:
         mixers = tuple(
             replace(one, head_dim=8) if isinstance(one, AttentionConfig) else one for one in config.token_mixers
         )
-        model = MetaFormer(replace(config, token_mixers=mixers)).eval().requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):
+            # The same model each time.
+            torch.manual_seed(0)
+            model = MetaFormer(replace(config, token_mixers=mixers)).eval().requires_grad_(False)
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
         return BenchCase(name=name, model=model, example=torch.randn(batch_size, 3, 32, 32), dtype=dtype)
     one = bench_case(name, batch_size=batch_size, image_size=None, dtype=dtype)
     return replace(one, model=one.model.to(DEVICE), example=one.example.to(DEVICE))
