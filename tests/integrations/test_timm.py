@@ -95,7 +95,17 @@ def test_timm_creates_a_model_of_the_zoo():
 
 def test_the_zoo_says_which_models_are_tied_to_a_grid():
     tied = {name for name in ZOO if timm.get_pretrained_cfg_value(f"mf_{name}", "fixed_input_size")}
-    expected = ("randformer", "metaformer_pppa", "metaformer_ppaa", "metaformer_pppf", "metaformer_ppff")
+    expected = (
+        "randformer",
+        "metaformer_pppa",
+        "metaformer_ppaa",
+        "metaformer_pppf",
+        "metaformer_ppff",
+        "deit",
+        "vit",
+        "resmlp",
+        "mixer",
+    )
     assert tied == {name for name in ZOO if name.startswith(expected)}
 
 
@@ -196,38 +206,56 @@ def test_every_feature_model_of_timm_gives_the_features(register, no_shape_check
     assert model.feature_info.reduction() == [8, 32]
 
 
+@pytest.fixture
+def staged_model(any_model):
+    """A model with stages to choose from."""
+    if any_model.config.num_stages == 1:
+        pytest.skip("a model with one stage has one feature, which is tested below")
+    return any_model
+
+
+def test_a_model_with_one_stage_has_one_feature_on_the_grid_of_its_patches(register, images):
+    for name in ("deit_tiny_patch16_224", "resmlp_12_224", "mixer_s16_224"):
+        model = timm.create_model(register(name), features_only=True)
+        (feature,) = model(images)
+        assert feature.shape == (2, 8, 4, 4)
+        assert model.feature_info.reduction() == [16]
+        feature.pow(2).sum().backward()
+        assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
 @pytest.mark.parametrize("out_indices", [(0, 1, 2, 3), (-3, 2), 2], ids=str)
 @pytest.mark.parametrize("norm", [False, True], ids=["plain", "normed"])
-def test_the_feature_getter_gives_the_intermediates(any_model, images, out_indices, norm):
-    getter = FeatureGetterNet(copy.deepcopy(any_model), out_indices=out_indices, norm=norm)
-    every = any_model.forward_intermediates(images, norm=norm, intermediates_only=True)
+def test_the_feature_getter_gives_the_intermediates(staged_model, images, out_indices, norm):
+    getter = FeatureGetterNet(copy.deepcopy(staged_model), out_indices=out_indices, norm=norm)
+    every = staged_model.forward_intermediates(images, norm=norm, intermediates_only=True)
     stages = range(4 - out_indices, 4) if isinstance(out_indices, int) else sorted(i % 4 for i in out_indices)
     features = getter(images)
     assert all(torch.equal(feature, every[stage]) for feature, stage in zip(features, stages, strict=True))
     assert getter.feature_info.channels(list(stages)) == [feature.shape[1] for feature in features]
 
 
-def test_the_feature_getter_gives_channels_last(any_model, images):
-    first = FeatureGetterNet(copy.deepcopy(any_model), out_indices=(1, 3))(images)
-    last = FeatureGetterNet(copy.deepcopy(any_model), out_indices=(1, 3), output_fmt="NHWC")(images)
+def test_the_feature_getter_gives_channels_last(staged_model, images):
+    first = FeatureGetterNet(copy.deepcopy(staged_model), out_indices=(1, 3))(images)
+    last = FeatureGetterNet(copy.deepcopy(staged_model), out_indices=(1, 3), output_fmt="NHWC")(images)
     assert all(torch.equal(a.permute(0, 2, 3, 1), b) for a, b in zip(first, last, strict=True))
 
 
 @pytest.mark.parametrize("out_indices", [(1,), (0, 1, 2, 3)], ids=str)
-def test_a_feature_model_has_no_parameter_without_a_gradient(any_model, images, out_indices):
-    getter = FeatureGetterNet(any_model.train(), out_indices=out_indices)
+def test_a_feature_model_has_no_parameter_without_a_gradient(staged_model, images, out_indices):
+    getter = FeatureGetterNet(staged_model.train(), out_indices=out_indices)
     sum(feature.pow(2).sum() for feature in getter(images)).backward()
     assert [name for name, parameter in getter.named_parameters() if parameter.grad is None] == []
 
 
-def test_a_cut_model_ends_in_its_last_stage(any_model, images):
-    expected = any_model.forward_intermediates(images, [1], intermediates_only=True)[0]
-    any_model.prune_intermediate_layers([1], prune_head=False)
-    assert torch.equal(any_model(images), expected)
-    assert any_model.num_features == any_model.head_hidden_size == 16
-    assert any_model.num_classes == 0
-    any_model.reset_classifier(5)
-    assert any_model(images).shape == (2, 5)
+def test_a_cut_model_ends_in_its_last_stage(staged_model, images):
+    expected = staged_model.forward_intermediates(images, [1], intermediates_only=True)[0]
+    staged_model.prune_intermediate_layers([1], prune_head=False)
+    assert torch.equal(staged_model(images), expected)
+    assert staged_model.num_features == staged_model.head_hidden_size == 16
+    assert staged_model.num_classes == 0
+    staged_model.reset_classifier(5)
+    assert staged_model(images).shape == (2, 5)
 
 
 def test_grad_checkpointing_changes_no_intermediate(any_model, images):

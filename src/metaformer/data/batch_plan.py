@@ -8,7 +8,8 @@ from torch import Tensor
 
 from metaformer.core.errors import ConfigError
 
-Images = Float[Tensor, "n c h w"]
+# Signals and volumes too: one, two or three axes behind the channels.
+Images = Float[Tensor, "n c *size"]
 Labels = Int64[Tensor, " n"]
 Batch = tuple[Images, Labels]
 

@@ -20,8 +20,8 @@ def open_data(name: str, preparation: Preparation = DEFAULT, *, num_workers: int
     Small sets are kept in memory; large ones are read again in every epoch, streams from beginning to end.
 
     Args:
-        name: `digits` or `cluttered-digits`, which ignore the rest; a folder of class folders, Parquet files or tar
-            shards; or a prefix of FORMATS and what belongs behind it.
+        name: `digits`, `cluttered-digits`, `mnist1d` or `ising3d`, which ignore the rest, as
+            `npz:FILE` does; a folder of class folders, Parquet files or tar shards; or a prefix of FORMATS and what belongs behind it.
         preparation: How images become a model's input.
         num_workers: Processes that read images, where they do not fit into memory; 0: the training process.
 

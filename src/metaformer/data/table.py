@@ -12,6 +12,9 @@ from metaformer.data.formats.cluttered_digits import ClutteredDigits
 from metaformer.data.formats.digits import Digits
 from metaformer.data.formats.folder import open_folder
 from metaformer.data.formats.hub import open_hub, open_hub_stream
+from metaformer.data.formats.ising3d import open_ising3d
+from metaformer.data.formats.mnist1d import open_mnist1d
+from metaformer.data.formats.npz import open_npz
 from metaformer.data.formats.parquet import open_parquet
 from metaformer.data.formats.shard_files import SUFFIXES
 from metaformer.data.formats.torchvision import open_tensorflow, open_torchvision
@@ -44,9 +47,12 @@ def _holds(suffixes: frozenset[str]) -> Callable[[Path], bool]:
 FORMATS: dict[str, Format] = {
     "cluttered-digits": Format(open=lambda _: ClutteredDigits(), is_path=False),
     "digits": Format(open=lambda _: Digits(), is_path=False),
+    "mnist1d": Format(open=lambda _: open_mnist1d(), is_path=False),
+    "ising3d": Format(open=lambda _: open_ising3d(), is_path=False),
     "folder:": Format(open=open_folder, form="a folder of class folders"),
     "cifar10:": Format(open=open_cifar10, form="cifar10:PATH", claims=holds_cifar_batches),
     "parquet:": Format(open=open_parquet, form="parquet:PATH", claims=_holds(frozenset({".parquet"}))),
+    "npz:": Format(open=open_npz, form="npz:FILE", claims=_holds(frozenset({".npz"}))),
     "wds:": Format(open=open_webdataset, form="wds:PATH", claims=_holds(SUFFIXES)),
     "torch/": Format(open=open_torchvision, form="torch/NAME:FOLDER", is_path=False),
     "hfds/": Format(open=open_hub, form="hfds/NAME", is_path=False),
