@@ -88,7 +88,7 @@ def test_mean_and_standard_deviation_as_given(made):
     [
         (
             "digit",
-            r"unknown data source 'digit'\. Did you mean 'digits'\? Known: cluttered-digits, digits, mnist1d, ising3d; or a folder",
+            r"unknown data source 'digit'\. Did you mean 'digits'\? Known: cluttered-digits, digits, mnist1d, ising3d",
         ),
         ("parqet:/nowhere", r"no data at 'parqet:/nowhere': there is no such folder\. Did you mean 'parquet:'\?"),
         ("cifar1:/nowhere", r"Did you mean 'cifar10:'\?"),

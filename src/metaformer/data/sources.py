@@ -21,7 +21,8 @@ def open_data(name: str, preparation: Preparation = DEFAULT, *, num_workers: int
 
     Args:
         name: `digits`, `cluttered-digits`, `mnist1d` or `ising3d`, which ignore the rest, as
-            `npz:FILE` does; a folder of class folders, Parquet files or tar shards; or a prefix of FORMATS and what belongs behind it.
+            `npz:FILE` does; a folder of class folders, Parquet files or tar shards; or a
+            prefix of FORMATS and what belongs behind it.
         preparation: How images become a model's input.
         num_workers: Processes that read images, where they do not fit into memory; 0: the training process.
 
