@@ -14,11 +14,13 @@ NAMES = [
     "Site",
     "__version__",
     "analyze",
+    "bench",
     "create_model",
     "list_models",
     "load_weights",
     "optimize",
     "profile",
+    "train",
 ]
 
 
@@ -28,6 +30,16 @@ def test_the_public_names():
 
 def test_every_public_name_exists():
     assert [name for name in NAMES if not hasattr(metaformer, name)] == []
+
+
+def test_train_is_a_function_before_and_after_its_subpackage_is_imported(run_python):
+    code = (
+        "import inspect, metaformer as mf\n"
+        "from metaformer.train.config import TrainConfig\n"
+        "try: mf.train(None, ot='x')\n"
+        "except TypeError as error: print(error)"
+    )
+    assert "unexpected keyword argument 'ot'" in run_python(code)
 
 
 def test_the_version_is_one():

@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from metaformer.block.token_mixers import TOKEN_MIXERS
     from metaformer.core.errors import ConfigError, ShapeError
     from metaformer.deploy.analysis import analyze
+    from metaformer.deploy.bench import bench
     from metaformer.fast.optimize import optimize
     from metaformer.models.config import MetaFormerConfig
     from metaformer.models.create import create_model
     from metaformer.models.load_weights import load_weights
     from metaformer.models.metaformer import MetaFormer
     from metaformer.models.zoo import list_models
+    from metaformer.train.run import train
 
 __version__ = "0.1.0"
 
@@ -31,6 +33,7 @@ _HOMES = {
     "ShapeError": "core.errors",
     "Site": "block.site",
     "analyze": "deploy.analysis",
+    "bench": "deploy.bench",
     "create_model": "models.create",
     "list_models": "models.zoo",
     "load_weights": "models.load_weights",
@@ -50,15 +53,20 @@ __all__ = [
     "Site",
     "__version__",
     "analyze",
+    "bench",
     "create_model",
     "list_models",
     "load_weights",
     "optimize",
     "profile",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "train":
+        # A subpackage and a function in one: whoever imports the first must not lose the second.
+        return importlib.import_module("metaformer.train")
     if name not in _HOMES:
         raise AttributeError(f"module 'metaformer' has no attribute {name!r}")
     return getattr(importlib.import_module(f"metaformer.{_HOMES[name]}"), name)

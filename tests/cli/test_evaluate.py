@@ -10,8 +10,8 @@ from PIL import Image
 
 from metaformer.block.token_mixers import PoolingConfig
 from metaformer.cli import evaluate as command
-from metaformer.cli.image_progress import _Lines, image_progress
 from metaformer.cli.main import run
+from metaformer.cli.progress import _Lines, image_progress
 from metaformer.core.preprocessing import as_it_is
 from metaformer.core.records import read_record
 from metaformer.data.formats.digits import Digits

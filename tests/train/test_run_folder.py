@@ -44,7 +44,11 @@ def test_a_second_run_is_refused_by_name(tmp_path):
         assert holder_of(tmp_path).pid == os.getpid()
 
 
-@pytest.mark.parametrize("changed", [{}, {"pid": os.getpid()}, {"pid": 1}, {"pid": 10**30}], ids=str)
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"pid": os.getpid()}, {"pid": 1}, {"pid": 10**30}],
+    ids=["gone", "taken by another", "the first", "out of range"],
+)
 def test_the_lock_of_a_process_that_is_gone_is_taken_over(tmp_path, changed):
     """Also where another program has the number of the process by now."""
     leave_lock(tmp_path, **changed)

@@ -1,6 +1,5 @@
 """`metaformer analyze`: what models do, by probes."""
 
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -12,7 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from metaformer.analysis.table import PROBES
-from metaformer.cli.study_progress import clock
+from metaformer.cli.progress import clock
+from metaformer.core.command_line import given_command
 from metaformer.core.errors import ConfigError
 from metaformer.core.records.analysis import Analysis
 from metaformer.deploy.analysis import analyze as run
@@ -64,7 +64,7 @@ def analyze(
             image_size=image_size,
             device=device,
             out=out,
-            command=shlex.join(["metaformer", *sys.argv[1:]]),
+            command=given_command(),
             watch=show.step,
         )
     _print(result)

@@ -1,34 +1,20 @@
 """`metaformer bench`: our models beside timm, ONNX Runtime, OpenVINO and ResNet-18, in one interleaved run."""
 
-import contextlib
-import itertools
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from metaformer.analysis.cost import profile
-from metaformer.cli.parsing import command_of
-from metaformer.core.errors import ConfigError, unknown
-from metaformer.core.records import Bench, Recorder
-from metaformer.fast.bench.inference import ContestResult, run_contest, share_of_peak
+from metaformer.cli.progress import watching
+from metaformer.core.errors import MissingExtraError
+from metaformer.core.records import BenchContest
+from metaformer.deploy.bench import bench as measure
 from metaformer.fast.bench.peers import PEERS
-from metaformer.fast.bench.record import bench_result
-from metaformer.fast.bench.scaling import measure_scaling
-from metaformer.fast.bench.training import TrainingResult, run_training
-from metaformer.fast.contest import Cell
-from metaformer.models.create import create_model
-from metaformer.models.zoo import ZOO
-from metaformer.ops.native.library import measured_peak
-from metaformer.report.pages.bench_page import write_bench_page
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+NAMES = {"float32": "fp32", "bfloat16": "bf16"}
 
 
 def bench(
@@ -58,121 +44,71 @@ def bench(
         minutes: No further round of a contest begins after so many minutes; 3 are always made.
         out: Folder of run.json.
     """
-    side_px = _side_of(image_size)
-    settings: dict[str, Any] = {
-        "batch_sizes": list(batch_sizes),
-        "image_size": side_px,
-        "dtypes": list(dtypes),
-        "training_batch_size": training_batch_size,
-        "scaling": list(scaling),
-        "peers": list(peers),
-        "rounds": rounds,
-        "minutes": minutes,
-    }
-    _check(name, settings)
-    recorder: Recorder[Bench] = Recorder(
-        Bench, name=name, config=settings, command=command_of("bench", name, settings), seed=0
-    )
     console = Console(soft_wrap=True, highlight=False)
-    with torch.device("meta"):
-        model = create_model(name, image_size=side_px)
-    macs, peak = profile(model, model.config.image_size).macs, measured_peak()
-    console.print(f"{name}, {macs / 1e9:.2f} GMACs, {torch.get_num_threads()} threads", markup=False)
-    if peak is not None:
-        console.print(f"multiply-add peak {peak:.0f} GFLOP/s in fp32: {2 * macs / peak / 1e6:.2f} ms an image")
-    common: Any = {"image_size": side_px, "rounds": rounds, "budget_s": 60 * minutes}
-    contests, steps, growth = [], [], None
-    for dtype, batch_size in itertools.product(dtypes, batch_sizes):
-        with watching(f"batch of {batch_size}, {dtype}") as watch:
-            result = run_contest(name, batch_size=batch_size, dtype=DTYPES[dtype], peers=peers, watch=watch, **common)
-        contests.append(result)
-        if peak is not None and max(share_of_peak(cell, result, macs, peak) or 0 for cell in result.cells) > 1:
-            # Nobody is faster than the peak: it was measured in a bad moment.
-            peak = max(peak, measured_peak(seconds=3) or 0)
-        _show(console, f"inference, batch of {batch_size}, {result.side_px} px, {dtype}", result, macs, peak)
-    for dtype in dtypes if training_batch_size else ():
-        with watching(f"training, batch of {training_batch_size}, {dtype}") as watch:
-            step = run_training(name, batch_size=training_batch_size, dtype=DTYPES[dtype], watch=watch, **common)
-        steps.append(step)
-        _show(console, f"training step, batch of {training_batch_size}, {step.side_px} px, {dtype}", step, None, None)
-    if scaling:
-        with watching("scaling") as watch:
-            growth = measure_scaling(name, scaling, dtype=DTYPES[dtypes[0]], rounds=rounds, watch=watch)
-        console.print(f"\ncost exponent in tokens, {min(scaling)} to {max(scaling)} px: {growth.exponent:.3f}")
-    recorder.result = bench_result([*contests, *steps], growth, macs=macs, peak_gflops=peak, rounds=rounds)
-    console.print(f"\nwrote {recorder.finish().write(out)}", markup=False)
-    console.print(f"page: {write_bench_page(out).resolve()}", markup=False)
+    with watching(name) as watch:
+        record = measure(
+            name,
+            batch_sizes=batch_sizes,
+            image_size=image_size,
+            dtypes=dtypes,
+            training_batch_size=training_batch_size,
+            scaling=scaling,
+            peers=peers,
+            rounds=rounds,
+            minutes=minutes,
+            out=out,
+            watch=watch,
+            show=lambda contest: _show(console, contest),
+        )
+    result = record.measured
+    if result.growth is not None:
+        sides = result.growth.sides_px
+        console.print(f"\ncost exponent in tokens, {min(sides)} to {max(sides)} px: {result.growth.exponent:.3f}")
+    console.print(f"\n{name}, {result.macs / 1e9:.2f} GMACs, {torch.get_num_threads()} threads", markup=False)
+    if result.peak_gflops is not None:
+        peak = result.peak_gflops
+        console.print(f"multiply-add peak {peak:.0f} GFLOP/s in fp32: {2 * result.macs / peak / 1e6:.2f} ms an image")
+    console.print(f"folder: {out.resolve()}", markup=False)
+    console.print(_page(out), markup=False)
     return 0
 
 
-def _side_of(image_size: tuple[int, int] | None) -> int | None:
-    if image_size is None or image_size[0] == image_size[1]:
-        return image_size[0] if image_size else None
-    raise ConfigError(f"--image-size must be that of a square here; got {image_size[0]} {image_size[1]}.")
+def _page(out: Path) -> str:
+    try:
+        from metaformer.report.pages.bench_page import write_bench_page
+    except MissingExtraError as missing:
+        return f"no page: {missing}"
+    return f"page: {write_bench_page(out).resolve()}"
 
 
-@contextlib.contextmanager
-def watching(what: str) -> Iterator[Callable[[str], None]]:
-    """Shows what is being done on stderr, as one line that changes, or as lines where that is no terminal."""
-    console = Console(stderr=True, highlight=False)
-    started = time.monotonic()
-    if not console.is_terminal:
-        yield lambda text: console.print(f"{what}: {text} ({time.monotonic() - started:.0f} s)", markup=False)
-        return
-    with console.status(what) as status:
-        yield lambda text: status.update(escape(f"{what}: {text} ({time.monotonic() - started:.0f} s)"))
-
-
-def _check(name: str, settings: dict[str, Any]) -> None:
-    ZOO[name]
-    sizes, scaling, training = settings["batch_sizes"], settings["scaling"], settings["training_batch_size"]
-    if min(sizes, default=1) < 1 or not (sizes or training or scaling):
-        raise ConfigError(f"--batch-sizes must be at least 1 each; got {sizes}.")
-    if training < 0:
-        raise ConfigError(f"--training-batch-size must be at least 1, or 0 for none; got {training}.")
-    for peer in settings["peers"]:
-        if peer not in PEERS:
-            raise unknown("peer", peer, PEERS)
-    if len(set(scaling)) == 1:
-        raise ConfigError(f"--scaling needs at least two sizes to fit an exponent; got {scaling}.")
-    if settings["rounds"] < 3:
-        raise ConfigError(f"--rounds must be at least 3, to tell a spread; got {settings['rounds']}.")
-
-
-def _show(
-    console: Console, title: str, result: ContestResult | TrainingResult, macs: int | None, peak: float | None
-) -> None:
-    console.print(f"\n{title}\n", markup=False)
+def _show(console: Console, contest: BenchContest) -> None:
+    is_training = contest.phase == "training"
+    what = "training step" if is_training else "inference"
+    title = f"{what}, batch of {contest.batch_size}, {contest.side_px} px, {NAMES[contest.dtype]}"
     table = Table(box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
-    last = "peak MiB" if isinstance(result, TrainingResult) else "difference"
-    for column in ("ms/image", "spread", "ratio", "of peak", last):
+    for column in ("ms/image", "spread", "ratio", "of peak", "peak MiB" if is_training else "difference"):
         table.add_column(column, justify="right")
-    for cell in result.cells:
-        if cell.skipped is None:
-            table.add_row(cell.peer, *_numbers(cell, result, macs, peak))
+    for peer in contest.peers:
+        if peer.time_ms is not None:
+            last = _number(peer.peak_memory_mib, "{:.0f}") or _number(peer.largest_difference, "{:.1e}")
+            table.add_row(
+                peer.name,
+                _number(peer.time_ms, "{:.2f}"),
+                _number(peer.spread_percent, "{:.1f}%"),
+                _number(peer.ratio_to_ours, "{:.2f}"),
+                _number(peer.share_of_peak_percent, "{:.0f}%"),
+                last,
+            )
+    console.print(f"\n{title}\n", markup=False)
     console.print(table)
-    for cell in result.cells:
-        if cell.skipped is not None:
-            console.print(f"skipped: {cell.peer}: {cell.skipped}", markup=False)
-    best = result.best_opponent() if isinstance(result, ContestResult) else None
-    if best is not None and best.ratio is not None:
-        console.print(f"best opponent: {best.peer}, {best.ratio:.2f} times our time", markup=False)
+    for peer in contest.peers:
+        if peer.skipped is not None:
+            console.print(f"skipped: {peer.name}: {peer.skipped}", markup=False)
+    best = contest.best_opponent
+    if best is not None:
+        console.print(f"best opponent: {best.name}, {best.ratio_to_ours:.2f} times our time", markup=False)
 
 
-def _numbers(
-    cell: Cell, result: ContestResult | TrainingResult, macs: int | None, peak: float | None
-) -> tuple[str, ...]:
-    assert cell.timing is not None
-    seconds = cell.timing.median / result.batch_size
-    share = None
-    if isinstance(result, ContestResult) and macs is not None:
-        share = share_of_peak(cell, result, macs, peak)
-    mib = result.peak_mib.get(cell.peer) if isinstance(result, TrainingResult) else None
-    return (
-        f"{1e3 * seconds:.2f}",
-        f"{100 * cell.timing.spread:.1f}%",
-        "" if cell.ratio is None else f"{cell.ratio:.2f}",
-        "" if share is None else f"{100 * share:.0f}%",
-        f"{mib:.0f}" if mib is not None else "" if cell.difference is None else f"{cell.difference:.1e}",
-    )
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)

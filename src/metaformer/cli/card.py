@@ -1,7 +1,5 @@
 """`metaformer card`: the report card of one token mixer, yours or ours."""
 
-import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +7,10 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from metaformer.cli.progress import watch_rounds
 from metaformer.cli.report import show_card
-from metaformer.cli.study_progress import watch, watch_rounds
+from metaformer.cli.study_progress import watch
+from metaformer.core.command_line import given_command
 from metaformer.core.configs import to_dict
 from metaformer.core.errors import ConfigError
 from metaformer.core.records import Card, Check, Recorder
@@ -63,7 +63,7 @@ def card(
     if folder.is_file():
         raise ConfigError(f"{folder} is a file. Choose another --out.")
     check_source(named, folder)
-    command, console = shlex.join(["metaformer", *sys.argv[1:]]), Console()
+    command, console = given_command(), Console()
     settings = {"mixer": to_dict(named)["config"], "card": to_dict(config)}
     recorder: Recorder[Card] = Recorder(Card, name=named.name, config=settings, command=command, seed=None)
     checks = _check(console, named, with_compile=compile)

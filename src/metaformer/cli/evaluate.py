@@ -1,6 +1,5 @@
 """`metaformer evaluate`: how well trained weights classify labelled images."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from metaformer.cli.image_progress import image_progress
+from metaformer.cli.progress import image_progress
+from metaformer.core.command_line import given_command
 from metaformer.core.errors import ConfigError
 from metaformer.core.printable import printable
 from metaformer.core.records import Evaluation, Recorder
@@ -65,10 +65,10 @@ def evaluate(
         mirror: The mean of the scores of each image and of its mirror image, for twice the time.
         device: auto, cpu, cuda, ...
         threads: That read images; one a core if not given.
-        fast: Run the fastest form of the model that gives the same scores; --no-fast runs it as it is.
+        fast: Run the fastest form of the model that gives the same scores.
         out: Folder for run.json and confusion.csv.
     """
-    command = shlex.join(["metaformer", *sys.argv[1:]])
+    command = given_command()
     recorder: Recorder[Evaluation] = Recorder(Evaluation, name=name or weights, config={}, command=command, seed=None)
     classifier = open_classifier(name or None, weights or None, image_size=image_size, device=device)
     if data in GENERATED:

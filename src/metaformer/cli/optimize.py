@@ -7,7 +7,7 @@ import torch
 import tyro
 from rich.console import Console
 
-from metaformer.cli.parsing import command_of
+from metaformer.core.command_line import command_of
 from metaformer.core.errors import ConfigError
 from metaformer.core.records import Recorder, Trial
 from metaformer.fast.optimize import optimize as faster

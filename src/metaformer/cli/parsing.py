@@ -5,9 +5,8 @@ import difflib
 import functools
 import io
 import re
-import shlex
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import tyro
 
@@ -70,21 +69,6 @@ def read_ahead(defaults: C, words: list[str]) -> C:
         found, _ = tyro.cli(type(defaults), default=defaults, args=words, return_unknown_args=True, add_help=False)
         return found
     return defaults
-
-
-def command_of(command: str, name: str, settings: Mapping[str, Any]) -> str:
-    """The command line that asks for these settings, whoever called the command's function.
-
-    Flags are True or left out; None is left out.
-    """
-    words = ["metaformer", command, name]
-    for key, value in settings.items():
-        if value is None or value is False:
-            continue
-        values = [] if value is True else value if isinstance(value, list) else [value]
-        # An empty list is said too: the option's default may be another.
-        words += [f"--{key.replace('_', '-')}", *map(str, values)]
-    return shlex.join(words)
 
 
 def _deferred(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:

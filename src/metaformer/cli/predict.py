@@ -64,7 +64,7 @@ def predict(
         precision: 32-true, bf16-mixed or 16-mixed.
         device: auto, cpu, cuda, ...
         threads: That read images; one a core if not given.
-        fast: Run the fastest form of the model that gives the same scores; --no-fast runs it as it is.
+        fast: Run the fastest form of the model that gives the same scores.
     """
     # What costs nothing to check comes before the weights are read.
     lines_of((), format)

@@ -1,7 +1,5 @@
 """`metaformer study paper`: every row of the paper's ablation table, its claims judged by the data."""
 
-import shlex
-import sys
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,8 +8,10 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from metaformer.cli.progress import watch_rounds
 from metaformer.cli.report import show_report
-from metaformer.cli.study_progress import watch, watch_rounds
+from metaformer.cli.study_progress import watch
+from metaformer.core.command_line import given_command
 from metaformer.core.errors import ConfigError, unknown
 from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
@@ -120,7 +120,7 @@ def _session(options: PaperOptions) -> _Session:
         names=names,
         source=source,
         out=options.out,
-        command=shlex.join(["metaformer", *sys.argv[1:]]),
+        command=given_command(),
         executor=executor,
     )
 

@@ -1,7 +1,7 @@
 """A study while it runs: one live table, or plain lines where nobody looks."""
 
 import time
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group
@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from metaformer.cli.progress import clock
 from metaformer.study.event import StudyEvent
 
 FAILED = "failed"
@@ -72,11 +73,6 @@ class Progress:
         elapsed = clock(time.monotonic() - self.started)
         line = f"{self.num_finished}/{self.num_runs} runs done, {elapsed} elapsed, {self.eta()}"
         return Group(table, Text(line, style="bold"))
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:05."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def cells(event: StudyEvent) -> tuple[str, ...]:
@@ -148,12 +144,3 @@ def _line(progress: Progress, event: StudyEvent) -> str:
         return f"{start} failed: {_reason(event)}"
     accuracy, speed = known.validation_accuracy or 0.0, known.images_per_second or 0.0
     return f"{start} {accuracy:.1f}% validation, {speed:,.0f} images/s, {progress.eta()}"
-
-
-def watch_rounds(console: Console, what: str, rounds: Iterator[tuple[int, int]]) -> None:
-    """Says after each round of a measurement how many are done."""
-    for done, total in rounds:
-        if console.is_terminal:
-            console.print(f"{what}: round {done} of {total}", highlight=False)
-        else:
-            print(f"{what}: round {done} of {total}", flush=True)

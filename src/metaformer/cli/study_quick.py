@@ -1,7 +1,5 @@
 """`metaformer study quick`: the same architecture, nothing changed but the token mixer."""
 
-import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +7,7 @@ from rich.console import Console
 
 from metaformer.cli.report import show_report
 from metaformer.cli.study_progress import watch
+from metaformer.core.command_line import given_command
 from metaformer.recipes.study_quick import study_quick as recipe
 from metaformer.study.config import parse_seeds
 from metaformer.study.runner import run_study
@@ -36,7 +35,7 @@ def study_quick(
     """
     study = replace(recipe(), train=train, data=data, seeds=parse_seeds(seeds))
     names = tuple(name.strip() for name in variants.split(",") if name.strip())
-    command = shlex.join(["metaformer", *sys.argv[1:]])
+    command = given_command()
     console = Console()
     events = run_study(study, out=out, command=command, variants=names, num_workers=workers)
     num_runs = len(set(names) or study.variants) * len(study.seeds)

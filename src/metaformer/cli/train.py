@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from metaformer.cli.parsing import UsageError, read_ahead
-from metaformer.cli.train_progress import watch_training
+from metaformer.cli.progress import watch_training
 from metaformer.core.checked import MOST_THREADS, check_count
 from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError, one_line
 from metaformer.core.records import RUN_FILE, Record, Training

@@ -4,9 +4,7 @@ import contextlib
 import json
 import logging
 import os
-import shlex
 import statistics
-import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from metaformer.core.command_line import given_command
 from metaformer.core.configs import to_dict
 from metaformer.core.difference import first_difference
 from metaformer.core.errors import ConfigError, DataError, one_line
@@ -94,7 +93,7 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     source = data or open_data(run.data, run.preparation, num_workers=execution.num_workers)
-    words = shlex.join(["metaformer", *sys.argv[1:]]) if command is None else command
+    words = given_command() if command is None else command
     results = perform(run, source, out, command=words, execution=execution, stop=stop)
     if watch:
         watch(results)

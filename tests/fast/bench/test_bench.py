@@ -10,7 +10,7 @@ from metaformer.fast.backends import plain_backend
 from metaformer.fast.bench import inference, peers, training
 from metaformer.fast.bench.inference import run_contest
 from metaformer.fast.bench.peers import PEERS, YARDSTICK, bench_case
-from metaformer.fast.bench.record import bench_result
+from metaformer.fast.bench.record import bench_result, contest_record
 from metaformer.fast.bench.scaling import Scaling, fit_exponent, measure_scaling
 from metaformer.fast.bench.training import peak_memory_mib, run_training
 from metaformer.fast.contest import NotHereError, TurnTimes
@@ -58,7 +58,7 @@ def test_all_compute_the_same_and_are_timed(cells):
         assert len(cell.timing.seconds) == 3
     assert by_peer["ours, optimized"].ratio == 1
     assert {row.name for row in result.trial.rows} == set(candidates.CANDIDATES)
-    assert result.best_opponent().peer in ("timm, eager", "timm, channels last")
+    assert contest_record(result, 1, None).best_opponent.name in ("timm, eager", "timm, channels last")
 
 
 @pytest.mark.usefixtures("no_trial")
@@ -72,7 +72,7 @@ def test_a_wrong_peer_is_not_timed(monkeypatch):
     cell = result.cells[-1]
     assert cell.timing is None
     assert cell.skipped.startswith("wrong by 1")
-    assert result.best_opponent() is None
+    assert contest_record(result, 1, None).best_opponent is None
 
 
 @pytest.mark.usefixtures("no_trial")
@@ -109,7 +109,7 @@ def test_the_yardstick_is_another_function_and_no_opponent(monkeypatch):
     monkeypatch.setitem(PEERS, YARDSTICK, lambda one: lambda: torch.zeros(1))
     result = run_contest(NAME, batch_size=1, image_size=64, peers=(YARDSTICK,), rounds=3)
     assert result.cells[-1].timing is not None
-    assert result.best_opponent() is None
+    assert contest_record(result, 1, None).best_opponent is None
 
 
 def test_the_exponent_of_a_power_is_found():

@@ -38,6 +38,7 @@ class BenchPeer:
     peak_memory_mib: float | None = None  # of a training step
     largest_difference: float | None = None  # of a class score, as a share of the largest
     skipped: str | None = None  # why it was not timed
+    is_opponent: bool = False  # computes the same function, and is not ours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,12 @@ class BenchContest:
     dtype: str
     peers: tuple[BenchPeer, ...]
     trial: Trial | None = None  # by which our optimized model was chosen
+
+    @property
+    def best_opponent(self) -> BenchPeer | None:
+        """The fastest of those that compute the same function in inference and are not ours."""
+        others = [one for one in self.peers if one.ratio_to_ours and one.is_opponent and self.phase == "inference"]
+        return min(others, key=lambda one: one.ratio_to_ours or 0.0, default=None)
 
     def peer(self, name: str) -> BenchPeer | None:
         """What was measured of a peer that was timed."""

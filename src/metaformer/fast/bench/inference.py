@@ -26,13 +26,6 @@ class ContestResult:
     trial: Trial | None = None  # that our optimized model was chosen by
     core_share: float | None = None  # of the time in which our threads wanted a core, they had one
 
-    def best_opponent(self) -> Cell | None:
-        """The fastest of those that compute the same function and are not ours."""
-        others = [
-            cell for cell in self.cells if cell.ratio and not cell.peer.startswith("ours") and cell.peer != YARDSTICK
-        ]
-        return min(others, key=lambda cell: cell.ratio or 0.0, default=None)
-
 
 def share_of_peak(cell: Cell, result: ContestResult, macs: int, peak_gflops: float | None) -> float | None:
     """The multiply-adds that a peer makes in a second, over what the machine can make.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from metaformer.core.records import Bench, BenchContest, BenchGrowth, BenchPeer
 from metaformer.fast.bench.inference import ContestResult, share_of_peak
+from metaformer.fast.bench.peers import YARDSTICK
 from metaformer.fast.bench.scaling import Scaling
 from metaformer.fast.bench.training import TrainingResult
 from metaformer.fast.contest import Cell
@@ -31,7 +32,7 @@ def bench_result(
         macs=macs,
         peak_gflops=peak_gflops,
         rounds=rounds,
-        contests=tuple(_contest(result, macs, peak_gflops) for result in results),
+        contests=tuple(contest_record(result, macs, peak_gflops) for result in results),
         growth=None
         if scaling is None
         else BenchGrowth(
@@ -42,7 +43,8 @@ def bench_result(
     )
 
 
-def _contest(result: ContestResult | TrainingResult, macs: int, peak_gflops: float | None) -> BenchContest:
+def contest_record(result: ContestResult | TrainingResult, macs: int, peak_gflops: float | None) -> BenchContest:
+    """One contest of the record; MACs of one image, the machine's peak in float32."""
     trial = result.trial if isinstance(result, ContestResult) else None
     return BenchContest(
         phase="training" if isinstance(result, TrainingResult) else "inference",
@@ -65,4 +67,5 @@ def _peer(cell: Cell, result: ContestResult | TrainingResult, macs: int, peak_gf
         peak_memory_mib=result.peak_mib.get(cell.peer) if isinstance(result, TrainingResult) else None,
         largest_difference=cell.difference,
         skipped=cell.skipped,
+        is_opponent=not cell.peer.startswith("ours") and cell.peer != YARDSTICK,
     )

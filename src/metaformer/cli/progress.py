@@ -1,16 +1,84 @@
-"""A training while it runs: a live line where somebody looks, plain lines where nobody does."""
+"""How far a command is: a live line where somebody looks, a plain line now and then where nobody does."""
 
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-from metaformer.cli.study_progress import clock
 from metaformer.train.loop import EpochResult, StepResult
 
-SECONDS_BETWEEN_LINES = 30.0
+SECONDS_BETWEEN_LINES = {"images": 10.0, "steps": 30.0}
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:05."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+@contextmanager
+def watching(what: str) -> Iterator[Callable[[str], None]]:
+    """Shows what is being done on stderr, with the seconds since the beginning."""
+    console = Console(stderr=True, highlight=False)
+    started = time.monotonic()
+    if not console.is_terminal:
+        yield lambda text: console.print(f"{what}, {text} ({clock(time.monotonic() - started)})", markup=False)
+        return
+    with console.status(what) as status:
+        yield lambda text: status.update(escape(f"{what}, {text} ({clock(time.monotonic() - started)})"))
+
+
+def watch_rounds(console: Console, what: str, rounds: Iterator[tuple[int, int]]) -> None:
+    """Says after each round of a measurement how many are done."""
+    for done, total in rounds:
+        console.print(f"{what}: round {done} of {total}", highlight=False)
+
+
+@contextmanager
+def image_progress(total: int | None) -> Iterator[Callable[[int, int], None]]:
+    """Shows progress on stderr; call what it gives with the number of images done, and of those not readable."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(total).show
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images"), TextColumn("{task.fields[speed]}"))
+    with Progress(*columns, TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(), console=console) as bar:
+        task, started = bar.add_task("", total=total, speed=""), time.monotonic()
+
+        def show(done: int, unreadable: int) -> None:
+            speed = f"{done / max(1e-9, time.monotonic() - started):,.0f}/s"
+            bar.update(task, completed=done, speed=speed + (f", {unreadable} unreadable" if unreadable else ""))
+
+        yield show
+
+
+class _Lines:
+    def __init__(self, total: int | None) -> None:
+        self.total = total
+        self.started = self.said = time.monotonic()
+
+    def show(self, done: int, unreadable: int) -> None:
+        now = time.monotonic()
+        if now - self.said < SECONDS_BETWEEN_LINES["images"]:
+            return
+        self.said = now
+        speed = done / (now - self.started)
+        words = [f"{done:,}" + (f" of {self.total:,}" if self.total else "") + " images", f"{speed:,.0f} images/s"]
+        words += [f"{unreadable} unreadable"] if unreadable else []
+        words += [f"ETA {clock((self.total - done) / speed)}"] if self.total else []
+        print(", ".join(words), file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -69,7 +137,7 @@ def _lines(results: Iterable[StepResult | EpochResult], num_epochs: int, say: Ca
             say(epoch_line(result, num_epochs, timer.eta(float(result.epoch))))
             continue
         eta = timer.eta(result.epoch + result.step / result.steps_per_epoch)
-        if time.monotonic() - said > SECONDS_BETWEEN_LINES:
+        if time.monotonic() - said > SECONDS_BETWEEN_LINES["steps"]:
             said = time.monotonic()
             where = f"epoch {result.epoch + 1}/{num_epochs}, step {result.step}/{result.steps_per_epoch}"
             say(f"{where}: {step_text(result, accuracy)}, ETA {eta}")
