@@ -161,10 +161,10 @@ def _train(run: Run, out: Path, execution: Execution, *, only_look: bool) -> int
 
 def _say_data(source: DataSource) -> None:
     facts = source.facts
-    channels, (height, width) = facts.in_chans, facts.image_size
+    size = "x".join(map(str, (facts.in_chans, *facts.image_size)))
     print(
         f"{facts.title}: {facts.num_train:,} training images, {facts.num_validation:,} for validation, "
-        f"{facts.num_test:,} for the test; {len(facts.class_names)} classes; {channels}x{height}x{width}"
+        f"{facts.num_test:,} for the test; {len(facts.class_names)} classes; {size}"
     )
     for note in facts.notes:
         print(f"note: {note}")

@@ -8,7 +8,23 @@ import torch
 from torch import nn
 
 from metaformer.block.site import Site
-from metaformer.block.token_mixers import TOKEN_MIXERS, IdentityConfig, TokenMixerConfig
+from metaformer.block.token_mixers import (
+    TOKEN_MIXERS,
+    AttentionConfig,
+    IdentityConfig,
+    PoolingConfig,
+    SpatialMLPConfig,
+    TokenMixerConfig,
+    WindowAttentionConfig,
+)
+
+GRIDS = {"odd": (7, 7), "oblong": (5, 9), "thin": (1, 4), "line": (9,), "volume": (2, 3, 5)}
+
+
+@pytest.fixture(params=GRIDS.values(), ids=GRIDS)
+def site(request):
+    """Awkward grids of 16 channels, of one, two and three axes."""
+    return Site(dim=16, grid=request.param, stage=2, index=3)
 
 
 @pytest.fixture
@@ -48,11 +64,11 @@ def test_an_empty_batch_passes(mixer, x):
 
 
 def test_channels_last_gives_the_same(mixer, x):
-    torch.testing.assert_close(mixer(x.to(memory_format=torch.channels_last)), mixer(x))
+    torch.testing.assert_close(mixer(x.movedim(1, -1).contiguous().movedim(-1, 1)), mixer(x))
 
 
 def test_a_view_with_strides_gives_the_same(mixer, x):
-    torch.testing.assert_close(mixer(x.transpose(2, 3).contiguous().transpose(2, 3)), mixer(x))
+    torch.testing.assert_close(mixer(x.transpose(0, -1).contiguous().transpose(0, -1)), mixer(x))
 
 
 def test_the_input_is_left_alone(mixer, x):
@@ -106,7 +122,7 @@ def test_torch_fx_traces_it(mixer, x):
 
 def test_it_mixes_tokens_or_is_the_identity(mixer_config, mixer, x):
     changed = x.clone()
-    changed[..., 0, 0] += 1
+    changed.flatten(2)[..., 0] += 1
     elsewhere = (mixer(changed) - mixer(x)).flatten(2)[..., 1:]
     assert (elsewhere.abs().max() > 0) == (mixer_config != IdentityConfig())
 
@@ -115,6 +131,18 @@ def test_no_token_sees_another_sample(mixer, x):
     changed = x.clone()
     changed[0] += 1
     assert torch.equal(mixer(changed)[1:], mixer(x)[1:])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [PoolingConfig(), AttentionConfig(head_dim=8), WindowAttentionConfig(head_dim=8), SpatialMLPConfig(bias=True)],
+    ids=lambda config: type(config).__name__,
+)
+def test_a_line_of_tokens_is_a_plane_one_token_high(config):
+    line, plane = (config.build(Site(dim=16, grid=grid, stage=0, index=1)) for grid in ((9,), (1, 9)))
+    line.load_state_dict(plane.state_dict())
+    x = torch.randn(2, 16, 9)
+    torch.testing.assert_close(line(x), plane(x.unsqueeze(2)).squeeze(2))
 
 
 def test_only_mixers_with_resize_depend_on_the_grid(mixer_config):
