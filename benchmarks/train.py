@@ -26,7 +26,7 @@ from metaformer.core.compiling import compile_module
 from metaformer.core.fresh_process import in_fresh_process
 from metaformer.core.machine import provenance
 from metaformer.core.memory import added_memory_mib
-from metaformer.fast import for_training
+from metaformer.fast.for_training import for_training
 from metaformer.models.metaformer import MetaFormer
 from metaformer.ops.spare_buffers import clear_spare_buffers
 from metaformer.recipes.cifar10 import SMALL_METAFORMER

@@ -19,6 +19,8 @@ from metaformer.data.preparation import Preparation
         ({"cutout_px": -1}, r"augmentation\.cutout_px must be at least 0"),
         ({"color_jitter": float("nan")}, r"augmentation\.color_jitter must be a finite number; got nan\."),
         ({"scale": (0.5, 0.1)}, r"augmentation\.scale must be two numbers above 0, the smaller first; got 0\.5, 0\.1"),
+        ({"auto_augment": "rand-mX"}, r"augmentation\.auto_augment must be in timm's words; got 'rand-mX'\."),
+        ({"auto_augment": "rand-m9-mstdinf"}, r"augmentation\.auto_augment must be in timm's words"),
         ({"ratio": (0.0, 1.0)}, r"augmentation\.ratio\[0\] must be above 0"),
     ],
     ids=str,

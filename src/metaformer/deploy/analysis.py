@@ -11,6 +11,7 @@ from torch import nn
 
 from metaformer.analysis.analyze import Watch, parse_probes, run_probes
 from metaformer.analysis.probe import Batch, Exhibit, Inputs
+from metaformer.core.devices import choose_device
 from metaformer.core.errors import ConfigError
 from metaformer.core.records import recording
 from metaformer.core.records.analysis import Analysis
@@ -19,7 +20,6 @@ from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
 from metaformer.data.table import GENERATED
-from metaformer.deploy.classifier import choose_device
 from metaformer.deploy.exhibits import Opened, open_model
 
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from metaformer.core.devices import choose_device
 from metaformer.core.errors import ConfigError, did_you_mean, unknown
 from metaformer.data.decode.image_transform import ImageTransform
 from metaformer.fast.fastest_form import fastest_form
@@ -130,21 +131,6 @@ def imagenet_synsets() -> tuple[str, ...]:
     from timm.data import ImageNetInfo
 
     return tuple(ImageNetInfo("imagenet-1k").label_names())
-
-
-def choose_device(device: str) -> torch.device:
-    """The device of that name; "auto" takes the accelerator if there is one.
-
-    Raises:
-        ConfigError: There is no such device here.
-    """
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if device == "auto":
-        return accelerator or torch.device("cpu")
-    known = ["auto", "cpu", *([accelerator.type] if accelerator else [])]
-    if device.partition(":")[0] not in known:
-        raise unknown("device", device, known)
-    return torch.device(device)
 
 
 def scorer(

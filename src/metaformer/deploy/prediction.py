@@ -15,7 +15,7 @@ from metaformer.data.image_set import Sample
 from metaformer.data.walk import Walk
 from metaformer.deploy.classifier import Classifier, scorer
 
-NOT_NUMBERS = "the model's scores are no numbers (NaN or infinite)"
+NOT_NUMBERS = "the model's scores are not finite numbers"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from metaformer.block.residual import Residual
-from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError, unknown
+from metaformer.core.devices import parse_device
+from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError
 from metaformer.core.seeding import generator
 from metaformer.train.config import Execution, TrainConfig
 
@@ -52,7 +53,7 @@ def start_fabric(config: TrainConfig, execution: Execution) -> Any:
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    kind, index = _device(execution.device)
+    kind, index = parse_device(execution.device, setting="execution.device")
     if config.precision == "16-mixed" and (kind == "cpu" or not torch.accelerator.is_available()):
         raise ConfigError("train.precision '16-mixed' needs a GPU, and this training is on the CPU. Try 'bf16-mixed'.")
     fabric = Fabric(
@@ -121,21 +122,6 @@ def _is_of_the_network(error: BaseException) -> bool:
     return isinstance(error, torch.distributed.DistBackendError | torch.distributed.DistNetworkError) or any(
         word in text for word in words
     )
-
-
-def _device(device: str) -> tuple[str, int | None]:
-    """The kind of a device and its number, as of `cuda:1`."""
-    kind, _, number = device.partition(":")
-    if number and not number.isdecimal():
-        raise ConfigError(f"execution.device must be as cuda or cuda:1; got {device!r}. Try {kind!r}.")
-    here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    known = ["auto", "cpu", *([here.type] if here else [])]
-    if kind not in known:
-        raise unknown("execution.device", device, known)
-    count = torch.accelerator.device_count() if here and kind == here.type else 1
-    if number and not int(number) < count:
-        raise ConfigError(f"execution.device must be one of {kind}:0 to {kind}:{count - 1} here; got {device!r}.")
-    return kind, int(number) if number and kind not in ("auto", "cpu") else None
 
 
 class _GatherProcesses(torch.autograd.Function):

@@ -1,12 +1,20 @@
 """How training images are varied, as a config."""
 
+import re
 from dataclasses import dataclass
 from functools import partial
 
 from metaformer.core.checked import check_number
-from metaformer.core.errors import ConfigError, unknown
+from metaformer.core.errors import ConfigError, shown, unknown
 from metaformer.core.seeding import key_seed
 
+# The parts of a policy that timm reads; what it does not know it leaves out without a word.
+_NUMBER, _SPREAD = r"\d{1,3}", r"mstd\d{1,3}(?:\.\d+)?"
+_POLICIES = re.compile(
+    rf"rand(?:-(?:m{_NUMBER}|n{_NUMBER}|p[01](?:\.\d+)?|{_SPREAD}|mmax{_NUMBER}|inc[01]|t\w+))*"
+    rf"|augmix(?:-(?:m{_NUMBER}|w{_NUMBER}|d{_NUMBER}|a{_NUMBER}(?:\.\d+)?|b[01]|{_SPREAD}))*"
+    rf"|(?:original|originalr|v0|v0r|3a)(?:-{_SPREAD})?"
+)
 LARGEST_SIDE_PX = 16_384  # of an image that a model is given
 CROPS = ("resized", "shift", "none")
 FILLS = ("random", "const")
@@ -53,6 +61,11 @@ class AugmentationConfig:
         for name in ("shift_px", "cutout_px"):
             check(name, whole=True, least=0, most=LARGEST_SIDE_PX)
         check("color_jitter", least=0, most=100)
+        if self.auto_augment is not None and not _POLICIES.fullmatch(self.auto_augment):
+            raise ConfigError(
+                f"augmentation.auto_augment must be in timm's words; got {shown(self.auto_augment)}. "
+                "Try 'rand-m9-mstd0.5-inc1'."
+            )
         for name in ("scale", "ratio"):
             check(name, many=True, above=0)
             low, high = getattr(self, name)
