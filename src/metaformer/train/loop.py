@@ -66,6 +66,10 @@ class EpochResult:
     resumed: bool = False  # read from the folder, not done now
 
 
+# Axes of the images -> the memory format that keeps the channels of a token together; signals have none in PyTorch.
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
 def train(
     model: nn.Module,
     data: DataSource,
@@ -112,7 +116,7 @@ def train(
     plan = BatchPlan(seed=seed, epoch=0, batch_size=config.batch_size, rank=rank, world_size=world_size)
     steps_per_epoch = plan.num_steps(data.facts.num_train)
     num_classes = len(data.facts.class_names)
-    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    memory_format = CHANNELS_LAST.get(len(data.facts.image_size) * config.channels_last, torch.contiguous_format)
 
     model.to(fabric.device).to(memory_format=memory_format)
     set_trainable(model, config)
