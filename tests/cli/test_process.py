@@ -68,7 +68,7 @@ def test_a_study_that_was_killed_completes_and_writes_its_page(tmp_path, session
     after = records(out)
     assert set(after) == {f"{name}/seed{seed}" for name in ("pooling", "identity") for seed in (0, 1)}
     assert after.items() >= before.items()
-    assert all(read_record(out / place).error is None for place in after)
+    assert all(read_record(out / place).failure is None for place in after)
     assert read_record(out).command == f"metaformer {' '.join(words)}"
     page = (out / "report.html").read_text()
     assert "Pooling 3x3" in page

@@ -121,7 +121,7 @@ def test_a_part_alone_leaves_a_record_that_a_report_can_read(asked, tmp_path):
 
 
 def test_failed_runs_give_exit_code_1(asked, tmp_path):
-    asked["kind"] = "failed"
+    asked.update(kind="failed", failure=Failure(kind="error", message="why"))
     assert run("--variants", "pooling", "--seeds", "1", "--parts", "runs", "--out", str(tmp_path / "x")) == 1
 
 

@@ -1,5 +1,6 @@
 """Studies from end to end, in real worker processes."""
 
+import json
 import multiprocessing
 import os
 import re
@@ -17,7 +18,7 @@ from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.records import RUN_FILE, read_record
 from metaformer.models.create import create_model
 from metaformer.models.weights import WEIGHTS_FILE
-from metaformer.report.pages.study_page import write_page
+from metaformer.report.report import report
 from metaformer.report.study.load import load_study
 from metaformer.study.config import StudyConfig
 from metaformer.study.runner import run_study
@@ -176,9 +177,13 @@ def test_a_file_in_place_of_the_folder_is_refused(study, tmp_path):
 
 
 def test_the_folder_of_one_run_is_no_study(study, tmp_path):
-    record = replace(_record_of_a_study(study, tmp_path), kind="train")
+    record = _record_of_a_study(study, tmp_path)
     record.write(tmp_path / "run")
-    with pytest.raises(ConfigError, match="holds a run of kind 'train', not a study"):
+    path = tmp_path / "run" / RUN_FILE
+    values = json.loads(path.read_text()) | {"kind": "training", "result": None}
+    failure = {"kind": "error", "message": "x"}
+    path.write_text(json.dumps(values | {"failure": failure}))
+    with pytest.raises(ConfigError, match="holds a record of kind 'training', not a study"):
         run(study, tmp_path / "run")
 
 
@@ -278,7 +283,7 @@ def test_a_part_without_the_base_is_a_study_that_a_report_can_read(study, tmp_pa
     assert {event.run.name for event in events} == {"identity"}
     loaded = load_study(out)
     assert ([row.name for row in loaded.variants], loaded.base) == (["pooling", "identity"], "pooling")
-    assert write_page(out).is_file()
+    assert report(out).page.is_file()
 
 
 def test_a_base_that_is_no_variant_is_refused_before_anything_is_trained(study, tmp_path):

@@ -75,10 +75,10 @@ def bench(
 
 def _page(out: Path) -> str:
     try:
-        from metaformer.report.pages.bench_page import write_bench_page
+        from metaformer.report.report import report
     except MissingExtraError as missing:
         return f"no page: {missing}"
-    return f"page: {write_bench_page(out).resolve()}"
+    return f"page: {report(out).page}"
 
 
 def _show(console: Console, contest: BenchContest) -> None:

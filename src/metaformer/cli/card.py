@@ -8,14 +8,14 @@ import tyro
 from rich.console import Console
 
 from metaformer.cli.progress import watch_rounds
-from metaformer.cli.report import show_card
+from metaformer.cli.report import show_report
 from metaformer.cli.study_progress import watch
 from metaformer.core.command_line import given_command
 from metaformer.core.configs import to_dict
 from metaformer.core.errors import ConfigError
 from metaformer.core.records import Card, Check, Recorder
 from metaformer.recipes.card import card as recipe
-from metaformer.report.pages.study_page import write_page
+from metaformer.report.report import report
 from metaformer.study.card import (
     ACCURACY,
     CardConfig,
@@ -76,9 +76,8 @@ def card(
     _measure_cost(console, named, config, folder=folder, command=command)
     recorder.result = card_result(named, config, checks)
     recorder.finish().write(folder)
-    write_page(folder / ACCURACY)
     console.print()
-    show_card(console, folder)
+    show_report(console, report(folder))
     return 1 if num_failed or card_is_bad(checks) else 0
 
 

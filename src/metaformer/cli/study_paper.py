@@ -17,6 +17,7 @@ from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
 from metaformer.recipes.study_paper import limited, scale_of, scaling_subjects
 from metaformer.recipes.study_paper import study_paper as recipe
+from metaformer.report.report import report
 from metaformer.study.config import StudyConfig, choose_variants, parse_seeds
 from metaformer.study.event import Executor, StudyEvent
 from metaformer.study.folder import StudyFolder, extended
@@ -99,7 +100,7 @@ def study_paper(options: Annotated[PaperOptions, tyro.conf.arg(name="")] = Paper
         watch_rounds(session.console, "speed", rounds)
     if "scaling" in parts:
         _measure_scaling(session)
-    show_report(session.console, session.out)
+    show_report(session.console, report(session.out))
     return 1 if num_failed else 0
 
 

@@ -9,6 +9,7 @@ from metaformer.cli.report import show_report
 from metaformer.cli.study_progress import watch
 from metaformer.core.command_line import given_command
 from metaformer.recipes.study_quick import study_quick as recipe
+from metaformer.report.report import report
 from metaformer.study.config import parse_seeds
 from metaformer.study.runner import run_study
 from metaformer.train.config import TrainConfig
@@ -40,5 +41,5 @@ def study_quick(
     events = run_study(study, out=out, command=command, variants=names, num_workers=workers)
     num_runs = len(set(names) or study.variants) * len(study.seeds)
     num_failed = watch(console, events, num_runs=num_runs, may_diverge=study.controls)
-    show_report(console, out)
+    show_report(console, report(out))
     return 1 if num_failed else 0

@@ -209,10 +209,10 @@ def _say_result(record: Record[Training], out: Path, source: DataSource) -> None
 
 def _page(out: Path) -> str:
     try:
-        from metaformer.report.pages.training_page import write_training_page
+        from metaformer.report.report import report
     except MissingExtraError:
         return ""
-    return f"page:   {write_training_page([out]).resolve()}\n"
+    return f"page:   {report(out).page}\n"
 
 
 def _first_line(recipe: Callable[..., Run]) -> str:

@@ -1,1 +1,1 @@
-"""Run records to tables, plots and one self-contained page. Reads nothing else."""
+"""Records to tables, plots and self-contained pages. Reads nothing else."""

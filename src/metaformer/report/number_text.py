@@ -1,5 +1,8 @@
 """Numbers as a reader wants them: few digits, a true minus sign, and the same everywhere."""
 
+import base64
+import binascii
+
 MINUS = "\N{MINUS SIGN}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
@@ -56,3 +59,22 @@ def seconds(value: float | int) -> str:
 def listed(words: list[str]) -> str:
     """As in "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def cell(value: float | int, digits: int = 4) -> str:
+    """A number with so many significant digits, in a table."""
+    if value == int(value) and abs(value) < 1e9:
+        return f"{int(value):,}".replace("-", MINUS)
+    text = f"{value:,.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
+    return text.replace("-", MINUS) if "e" not in text else text
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def is_png(encoded: str) -> bool:
+    """Whether base64 holds a PNG, and nothing that a page would take for markup."""
+    try:
+        return base64.b64decode(encoded, validate=True).startswith(PNG)
+    except (binascii.Error, ValueError):
+        return False

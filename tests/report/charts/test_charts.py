@@ -2,12 +2,18 @@ from dataclasses import replace
 
 import pytest
 
-from metaformer.report.charts.charts import charts
-from metaformer.report.charts.tradeoff import pareto, place_labels
+from metaformer.report.charts.draw import DRAWN
+from metaformer.report.charts.points import frontier, place_labels
 from metaformer.report.study.load import load_study
+from metaformer.report.study.panels import study_panels
 from metaformer.report.study.summary import summarize
 
 CLASSES = [str(digit) for digit in range(10)]
+
+
+def charts(rows, *, class_names=()):
+    panels = study_panels(rows, class_names=class_names, scaling=None)
+    return {name: DRAWN[type(panel)](panel) for name, panel in panels.items()}
 
 
 @pytest.fixture
@@ -31,21 +37,25 @@ def test_every_chart_is_drawn(rows):
 def test_the_main_chart_shows_each_difference_its_interval_and_the_papers(rows):
     drawn = charts(rows)["difference"]
     told, unclear, beyond, paper = drawn.data
+    told, unclear = (told, unclear) if told.name.startswith("told") else (unclear, told)
     assert len(told.x) + len(unclear.x) + len(beyond.x) == 7
     assert list(unclear.x) == [row.difference for row in rows if row.verdict == "not told apart"]
-    assert (
-        list(told.error_x.array)
-        == [row.difference_half_width for row in rows if row.verdict in ("better", "worse")][:5]
-    )
+    halves = [row.difference_half_width for row in rows if row.verdict in ("better", "worse")][:5]
+    assert list(told.error_x.array) == pytest.approx(halves)
     assert len(paper.x) == 7
-    assert drawn.layout.yaxis.ticktext[0] == "Identity"
+    assert drawn.layout.yaxis.ticktext[-1] == "Identity"
 
 
 def test_a_control_far_away_does_not_squeeze_the_axis(rows):
     drawn = charts(rows)["difference"]
     low, high = drawn.layout.xaxis.range
     assert -8 < low < high < 8
-    assert drawn.data[2].text[0].strip().startswith("\N{MINUS SIGN}69.3")
+    assert (
+        next(trace for trace in drawn.data if trace.showlegend is False)
+        .text[0]
+        .strip()
+        .startswith("\N{MINUS SIGN}69.3")
+    )
 
 
 def test_curves_hold_a_mean_a_band_and_each_seed(rows):
@@ -65,8 +75,8 @@ def test_charts_that_the_records_cannot_fill_are_absent(rows):
 
 def test_the_pareto_line_joins_what_nothing_beats():
     points = [(1.0, 70.0), (2.0, 69.0), (3.0, 80.0), (3.0, 75.0), (4.0, 80.0)]
-    assert pareto(points, more_is_better=False) == [(1.0, 70.0), (3.0, 80.0)]
-    assert pareto(points, more_is_better=True) == [(4.0, 80.0)]
+    assert frontier(points, more_is_better=False) == [(1.0, 70.0), (3.0, 80.0)]
+    assert frontier(points, more_is_better=True) == [(4.0, 80.0)]
 
 
 def test_labels_of_neighbours_do_not_share_a_side():
@@ -94,4 +104,4 @@ def test_a_control_close_by_is_drawn_in_place(rows):
     near = [replace(row, difference=-6.0) if row.control else row for row in rows]
     drawn = charts(near)["difference"]
     assert -9 < drawn.layout.xaxis.range[0] < -6
-    assert -6.0 in drawn.data[0].x
+    assert any(-6.0 in trace.x for trace in drawn.data[:2])

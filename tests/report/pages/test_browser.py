@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from metaformer.report.pages.study_page import write_page
+from metaformer.report.report import report
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -70,7 +70,7 @@ def open_page(target, profile, *, address="", width=1200, frame_px=None):
 def test_the_page_works(study_folder, tmp_path):
     shutil.rmtree(study_folder / "mlp")
     seen, console = open_page(
-        write_page(study_folder), tmp_path / "profile", address="#sort=macs:ascending&filter=pooling"
+        report(study_folder).page, tmp_path / "profile", address="#sort=macs:ascending&filter=pooling"
     )
     assert console == []
     assert seen["ready"] == "yes"
@@ -109,7 +109,7 @@ def test_hostile_titles_run_nothing_on_a_narrow_screen(study_folder, tmp_path):
         variant["paper_note"] = hostile
     run["result"]["data"]["title"] = hostile
     path.write_text(json.dumps(run))
-    seen, console = open_page(write_page(study_folder), tmp_path / "profile", frame_px=360)
+    seen, console = open_page(report(study_folder).page, tmp_path / "profile", frame_px=360)
     assert console == []
     assert all(seen["charts"])
     assert seen["width"] == 360
@@ -120,7 +120,7 @@ def test_the_page_prints(study_folder, tmp_path):
     target = tmp_path / "page.pdf"
     flags = [*FLAGS, f"--user-data-dir={tmp_path}/profile", f"--print-to-pdf={target}", "--no-pdf-header-footer"]
     done = subprocess.run(
-        [CHROMIUM, *flags, write_page(study_folder).as_uri()],
+        [CHROMIUM, *flags, report(study_folder).page.as_uri()],
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -145,7 +145,7 @@ def test_a_study_of_a_hundred_runs_opens_within_two_seconds(make_study, tmp_path
     record = json.loads((folder / "run.json").read_text())
     record["result"]["base"] = "row0"
     (folder / "run.json").write_text(json.dumps(record))
-    target = write_page(folder)
+    target = report(folder).page
     text = target.read_text(encoding="utf-8")
     # After the page's own script, which has drawn the first screen. Without virtual time: the clock is a real one.
     clock = """<script>

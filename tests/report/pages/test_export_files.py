@@ -5,17 +5,18 @@ import pytest
 
 from metaformer.core.errors import DataError
 from metaformer.report.pages import export_files
-from metaformer.report.pages.export_files import export
-from metaformer.report.pages.table import latex, to_latex
+from metaformer.report.pages.export_files import export_study
 from metaformer.report.study.load import load_study
+from metaformer.report.study.report import load_report
 from metaformer.report.study.summary import summarize
+from metaformer.report.study.table import latex, to_latex
 
 HAS_BROWSER = any(shutil.which(name) for name in export_files.BROWSERS)
 
 
 def test_without_a_browser_texts_are_written_and_it_says_why_no_pictures(study_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(export_files, "BROWSERS", ("no-such-browser",))
-    files, why = export(load_study(study_folder), tmp_path / "out")
+    files, why = export_study(load_report(study_folder), tmp_path / "out")
     assert sorted(path.name for path in files) == sorted(
         [f"{name}.{ending}" for name in ("claims", "table") for ending in ("csv", "md", "tex")]
     )
@@ -25,20 +26,20 @@ def test_without_a_browser_texts_are_written_and_it_says_why_no_pictures(study_f
 
 def test_a_browser_that_fails_is_named(study_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(export_files, "BROWSERS", ("false",))
-    _, why = export(load_study(study_folder), tmp_path / "out")
+    _, why = export_study(load_report(study_folder), tmp_path / "out")
     assert re.search(r"false did not draw the charts: no word$", why)
 
 
 def test_a_file_in_place_of_the_folder_is_refused(study_folder, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="cannot write into"):
-        export(load_study(study_folder), tmp_path / "file")
+        export_study(load_report(study_folder), tmp_path / "file")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_BROWSER, reason="no browser on this machine")
 def test_every_chart_is_drawn_as_svg_and_png(study_folder, tmp_path):
-    files, why = export(load_study(study_folder), tmp_path / "out")
+    files, why = export_study(load_report(study_folder), tmp_path / "out")
     assert why == ""
     by_ending = {ending: [path for path in files if path.suffix == ending] for ending in (".svg", ".png")}
     assert {path.stem for path in by_ending[".svg"]} == {path.stem for path in by_ending[".png"]}

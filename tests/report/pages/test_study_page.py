@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from metaformer.core.errors import DataError, MissingExtraError
-from metaformer.report.pages.study_page import write_page
+from metaformer.report.report import report
 
 PNG = base64.b64encode(
     bytes.fromhex(
@@ -55,14 +55,14 @@ def edit(path, change):
 
 
 def test_the_page_is_one_file_beside_the_records(study_folder):
-    target = write_page(study_folder)
+    target = report(study_folder).page
     assert target == study_folder / "report.html"
     assert 4e6 < target.stat().st_size < 7e6
     assert not list(study_folder.glob(".report*"))
 
 
 def test_the_page_loads_nothing(make_study):
-    page = Page(write_page(make_study(samples_png=PNG)))
+    page = Page(report(make_study(samples_png=PNG)).page)
     loaded = [
         value
         for tag, attributes in page.elements
@@ -81,11 +81,11 @@ def test_the_page_loads_nothing(make_study):
 
 
 def test_plotly_is_embedded_once(study_folder):
-    assert write_page(study_folder).read_text(encoding="utf-8").count("* plotly.js v") == 1
+    assert report(study_folder).page.read_text(encoding="utf-8").count("* plotly.js v") == 1
 
 
 def test_the_page_says_what_was_found(study_folder):
-    page = Page(write_page(study_folder))
+    page = Page(report(study_folder).page)
     text = " ".join(page.text.split())
     assert "Does it matter which token mixer sits in the block?" in text
     assert "On cluttered digits, of five other token mixers" in text
@@ -99,7 +99,7 @@ def test_the_page_says_what_was_found(study_folder):
 
 
 def test_the_page_is_accessible(make_study):
-    page = Page(write_page(make_study(samples_png=PNG)))
+    page = Page(report(make_study(samples_png=PNG)).page)
     headings = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
     assert headings[0] == 1
     assert headings.count(1) == 1
@@ -115,15 +115,15 @@ def test_the_page_is_accessible(make_study):
 
 
 def test_records_come_with_the_page(study_folder):
-    page = Page(write_page(study_folder))
+    page = Page(report(study_folder).page)
     records = json.loads(page.scripts["data-records"])
-    assert records["study"]["name"] == "quick"
-    assert len(records["runs"]) == 24
+    assert (records[0]["folder"], records[0]["record"]["name"]) == ("", "quick")
+    assert len(records) == 1 + 24
     assert json.loads(page.scripts["data-csv"]).startswith("variant,title,")
 
 
 def test_hostile_text_stays_text(study_folder):
-    harmless = Page(write_page(study_folder))
+    harmless = Page(report(study_folder).page)
 
     def spoil(run):
         run["result"]["variants"][1].update(title=HOSTILE, change=HOSTILE, paper_note=HOSTILE)
@@ -141,7 +141,7 @@ def test_hostile_text_stays_text(study_folder):
         study_folder / "pooling" / "seed0" / "run.json",
         lambda run: run["result"].update(class_names=[HOSTILE] * 10),
     )
-    page = Page(write_page(study_folder))
+    page = Page(report(study_folder).page)
     assert len(page.all("script")) == len(harmless.all("script"))
     assert page.all("img") == []
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
@@ -160,7 +160,7 @@ def test_an_incomplete_study_opens_and_says_what_is_missing(study_folder):
     (study_folder / "conv" / "seed1" / "run.json").unlink()
     (study_folder / "mlp" / "seed0" / "run.json").write_text("{")
     edit(study_folder / "identity" / "seed2" / "run.json", fail)
-    text = " ".join(Page(write_page(study_folder)).text.split())
+    text = " ".join(Page(report(study_folder).page).text.split())
     assert "3 runs missing, failed or unreadable" in text
     assert "Depthwise convolution, seed 1 no record" in text
     assert "Identity, seed 2 failed: loss became NaN" in text
@@ -169,7 +169,7 @@ def test_an_incomplete_study_opens_and_says_what_is_missing(study_folder):
 
 @pytest.mark.parametrize("num_seeds", [1, 2])
 def test_few_seeds(make_study, num_seeds):
-    text = " ".join(Page(write_page(make_study(num_seeds=num_seeds))).text.split())
+    text = " ".join(Page(report(make_study(num_seeds=num_seeds)).page).text.split())
     assert ("one seed, so no interval" in text) == (num_seeds == 1)
     assert "There are none yet: at least 3 common seeds are needed" in text
     assert f"no verdict: {num_seeds} common seed{'s' * (num_seeds == 2)}, and a verdict needs 3" in text
@@ -178,21 +178,21 @@ def test_few_seeds(make_study, num_seeds):
 def test_a_study_without_any_run_still_opens(study_folder):
     for path in study_folder.glob("*/seed*/run.json"):
         path.unlink()
-    page = Page(write_page(study_folder))
+    page = Page(report(study_folder).page)
     assert "there is no answer yet" in page.text
     assert [a for a in page.all("div") if "data-chart" in a] == []
 
 
 def test_runs_of_different_machines_are_pointed_out(study_folder):
     edit(study_folder / "conv" / "seed0" / "run.json", lambda run: run["machine"].update(processor="Other CPU"))
-    text = Page(write_page(study_folder)).text
+    text = Page(report(study_folder).page).text
     assert "more than one machine" in text
     assert "Other CPU" in text
 
 
 def test_a_picture_that_is_no_png_is_left_out(make_study):
     fake = base64.b64encode(b"GIF89a").decode()
-    assert Page(write_page(make_study(samples_png=fake))).all("img") == []
+    assert Page(report(make_study(samples_png=fake)).page).all("img") == []
 
 
 def test_a_hundred_runs_take_a_moment(make_study):
@@ -205,22 +205,22 @@ def test_a_hundred_runs_take_a_moment(make_study):
     )
     # Time of this process, so that a busy machine does not count.
     start = time.process_time()
-    target = write_page(folder)
+    target = report(folder).page
     assert time.process_time() - start < 10
     assert target.stat().st_size < 8e6
 
 
 def test_a_folder_that_is_no_study_is_refused(tmp_path):
     with pytest.raises(DataError, match="is not a study"):
-        write_page(tmp_path)
+        report(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("absent", "module"),
     [
         ("plotly", "charts.style"),
-        ("plotly", "pages.study_page"),
-        ("jinja2", "pages.study_page"),
+        ("plotly", "pages.html"),
+        ("jinja2", "pages.html"),
         ("scipy", "stats.statistics"),
     ],
 )

@@ -5,9 +5,9 @@ import pytest
 from rich.console import Console
 
 from metaformer.report.number_text import count, plain, seconds, signed, with_half_width
-from metaformer.report.pages.table import rich_table, seeds_hint, to_csv, to_markdown
 from metaformer.report.study.load import load_study
 from metaformer.report.study.summary import summarize
+from metaformer.report.study.table import rich_table, seeds_hint, to_csv, to_markdown
 
 MINUS, PLUS_MINUS = "\N{MINUS SIGN}", "\N{PLUS-MINUS SIGN}"
 

@@ -20,12 +20,13 @@ from metaformer.core.records import (
     VariantSpeed,
     read_record,
 )
-from metaformer.report.charts.scaling import scaling_charts
+from metaformer.report.charts.draw import DRAWN
 from metaformer.report.pages.card_page import _params
-from metaformer.report.pages.study_page import write_page
-from metaformer.report.pages.table import columns, to_csv
+from metaformer.report.report import report
 from metaformer.report.study.load import load_study
+from metaformer.report.study.panels import SCALING, scaling_panel
 from metaformer.report.study.summary import summarize
+from metaformer.report.study.table import columns, to_csv
 from metaformer.report.study.tuned_rows import tuned_rows
 
 
@@ -100,8 +101,13 @@ def test_without_a_speed_record_there_are_no_such_columns(study_folder):
     assert "latency" not in [column.key for column in columns(summarize(load_study(study_folder)))]
 
 
+def drawn(record):
+    found = {f"scaling-{name}": scaling_panel(record, name) for name in SCALING}
+    return {name: DRAWN[type(panel)](panel) for name, panel in found.items() if panel}
+
+
 def test_scaling_charts_name_the_exponent_or_that_there_is_none(full_folder):
-    charts = scaling_charts(read_record(full_folder / "scaling", Scaling).measured)
+    charts = drawn(read_record(full_folder / "scaling", Scaling).measured)
     assert list(charts) == [
         "scaling-mixer-time",
         "scaling-model-time",
@@ -125,7 +131,7 @@ def test_scaling_charts_name_the_exponent_or_that_there_is_none(full_folder):
 
 
 def test_no_record_no_chart():
-    assert scaling_charts(None) == {}
+    assert drawn(None) == {}
 
 
 def test_own_rates_stand_beside_the_common_recipe(full_folder):
@@ -152,7 +158,7 @@ def test_a_study_that_was_not_tuned_has_no_such_table(study_folder):
 
 
 def test_the_page_shows_all_of_it(full_folder):
-    text = write_page(full_folder).read_text(encoding="utf-8")
+    text = report(full_folder).page.read_text(encoding="utf-8")
     for part in (
         "chart-latency",
         "chart-memory",
@@ -165,12 +171,12 @@ def test_the_page_shows_all_of_it(full_folder):
 
 
 def test_every_record_behind_the_page_comes_with_it(full_folder):
-    text = write_page(full_folder).read_text(encoding="utf-8")
+    text = report(full_folder).page.read_text(encoding="utf-8")
     found = re.search(r'id="data-records">(.*?)</script>', text)
-    records = json.loads(found[1])
-    assert set(records["extras"]) == {"scaling", "speed", "tuning"}
-    assert records["extras"]["speed"]["result"]["batch_size"] == 1
-    assert len(records["tuned"]["runs"]) == 24
+    records = {one["folder"]: one["record"] for one in json.loads(found[1])}
+    assert {"", "scaling", "speed", "tuning", "tuned", "conv/seed1", "tuned/conv/seed1"} <= set(records)
+    assert records["speed"]["result"]["batch_size"] == 1
+    assert len(records) == 1 + 24 + 3 + 1 + 24
 
 
 def test_the_numbers_of_a_mixer_in_a_quote_include_frozen_ones():
@@ -182,12 +188,12 @@ def test_the_numbers_of_a_mixer_in_a_quote_include_frozen_ones():
 
 
 def test_a_busy_machine_is_pointed_out(full_folder):
-    assert "The machine was busy" not in write_page(full_folder).read_text(encoding="utf-8")
+    assert "The machine was busy" not in report(full_folder).page.read_text(encoding="utf-8")
     path = full_folder / "scaling" / "run.json"
     values = json.loads(path.read_text())
     values["result"]["cpu_share"] = 0.5
     path.write_text(json.dumps(values))
-    assert "scaling (50%)" in write_page(full_folder).read_text(encoding="utf-8")
+    assert "scaling (50%)" in report(full_folder).page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", ["scaling", "speed", "tuning", "tuned"])
@@ -196,7 +202,7 @@ def test_a_broken_extra_is_reported_and_the_page_still_opens(full_folder, kind, 
     (full_folder / kind / "run.json").write_text(content)
     study = load_study(full_folder)
     assert list(study.unreadable) == [f"{kind}/run.json"]
-    assert f"{kind}/run.json" in write_page(full_folder).read_text(encoding="utf-8")
+    assert f"{kind}/run.json" in report(full_folder).page.read_text(encoding="utf-8")
 
 
 def test_a_record_of_another_kind_is_not_taken(full_folder):

@@ -8,7 +8,7 @@ from scipy import stats
 from metaformer.core.errors import DataError
 from metaformer.core.records import Recorder, Scaling, Speed, Spread, VariantSpeed
 from metaformer.report.claims.claims import UNTESTED, judge_claims
-from metaformer.report.pages.study_page import write_comparison
+from metaformer.report.report import report
 from metaformer.report.study.load import load_study
 from metaformer.report.study.merging import changes, merge
 from metaformer.report.study.summary import summarize
@@ -228,7 +228,7 @@ def test_the_page_of_two_studies_shows_what_changed(pair):
         run["result"]["test_accuracy_percent"] += 5
 
     edit_runs(pair[1], better, "conv/seed*/run.json")
-    target = write_comparison(*pair)
+    target = report(pair[0], pair[1:]).page
     assert target == pair[0] / "report-with-other.html"
     text = target.read_text(encoding="utf-8")
     assert "Study against study" in text

@@ -23,6 +23,9 @@ class Axis:
     title: str  # with its unit in brackets, as in "time (ms)"
     scale: Literal["linear", "log"] = "linear"
     categories: tuple[str, ...] = ()  # names of the places 0, 1, 2, ...; none: a number stands for itself
+    # Ends of what is drawn; None: of the values. A point beyond stands at the edge, as an arrow with its number.
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +90,9 @@ class Point:
     y_high: float | None = None
     text: str = ""  # beside the point; empty: nothing
     detail: str = ""  # what is said when it is pointed at
-    group: str = ""  # points of one group share a colour
+    group: str = ""  # points of one group share a colour, or a line of the legend
     is_base: bool = False
+    is_open: bool = False  # drawn hollow: what it says is not settled
     marks: tuple[Mark, ...] = ()
 
 
@@ -102,6 +106,7 @@ class Points:
     points: tuple[Point, ...]
     style: Literal["points", "bars"] = "points"
     frontier: Literal["none", "up_left", "up_right"] = "none"  # joins the points that nothing beats, towards there
+    mark_title: str = ""  # what the marks are
     lines: tuple[Line, ...] = ()
     caption: str = ""
 

@@ -1,5 +1,6 @@
 """Records: what every command that measures leaves behind, and all that a report may read."""
 
+from metaformer.core.records.analysis import Analysis, Skipped, Timed
 from metaformer.core.records.envelope import (
     RUN_FILE,
     SCHEMA,
@@ -35,6 +36,7 @@ __all__ = [
     "RECORDS",
     "RUN_FILE",
     "SCHEMA",
+    "Analysis",
     "Bench",
     "BenchContest",
     "BenchGrowth",
@@ -52,10 +54,12 @@ __all__ = [
     "Recorder",
     "Scaling",
     "SizeCost",
+    "Skipped",
     "Speed",
     "Spread",
     "Study",
     "StudyData",
+    "Timed",
     "Training",
     "Trial",
     "TrialWay",

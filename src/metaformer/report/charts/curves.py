@@ -1,107 +1,89 @@
-"""Learning curves: for each variant the mean over seeds, the reach of the seeds, and each seed."""
+"""Curves as plotly figures: main lines with the reach around them, and the members behind each."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from metaformer.core.measurement import Numbers
-from metaformer.report.charts.style import MUTED, axis, colors, figure, finite, go, label
-from metaformer.report.study.row import Row
+from metaformer.core.measurement import Curve, Curves
+from metaformer.report.charts.style import LEGEND_BELOW, MUTED, axis_of, figure, go, label, line_shapes, styles_of
 
-# What may be drawn, in the order of the page's buttons.
-COLUMNS = {
-    "validation_accuracy_percent": "Validation accuracy (%)",
-    "validation_loss": "Validation loss (nats)",
-    "train_loss": "Training loss (nats)",
-}
-
-FEW_EPOCHS = 10
+FEW = 12  # points of a line that are marked each, and places of an axis that are named each
 
 
-def curve_charts(rows: Sequence[Row]) -> dict[str, Any]:
-    """Column -> its chart, for the columns that some run recorded."""
-    recorded = [column for column in COLUMNS if any(row.curves.get(column) for row in rows)]
-    return {column: _chart(rows, column) for column in recorded}
-
-
-def _chart(rows: Sequence[Row], column: str) -> Any:
-    styles = colors(rows)
-    shown = [row for row in rows if row.curves.get(column)]
-    num_epochs = max(len(values) for row in shown for values in row.curves[column].values())
-    # Whole epochs, however few there are.
-    whole = {"tick0": 1, "dtick": 1} if num_epochs <= FEW_EPOCHS else {}
-    traces = [trace for row in shown for trace in _traces(row, row.curves[column], styles[row.name])]
+def draw_curves(panel: Curves) -> Any:
+    """The lines over one pair of axes; members are hidden until the page shows them."""
+    groups = [curve.group or curve.name for curve in panel.curves]
+    base = next((group for group, curve in zip(groups, panel.curves, strict=True) if curve.is_base), None)
+    styles = styles_of(groups, base=base)
+    traces = [
+        trace for group, one in zip(groups, panel.curves, strict=True) for trace in _traces(one, group, styles[group])
+    ]
+    num_named = sum(curve.role != "member" for curve in panel.curves)
+    x: dict[str, Any] = {"showgrid": False, "ticks": "outside", "ticklen": 4, "tickcolor": MUTED, "showline": True}
+    places = [value for curve in panel.curves for value in curve.x if value is not None]
+    if panel.x.scale == "linear" and not panel.x.categories and places and all(place == int(place) for place in places):
+        x |= {"hoverformat": "d"} | ({"tick0": min(places), "dtick": 1} if max(places) - min(places) < FEW else {})
     return figure(
         traces,
         # Room for the legend below: about three entries a line.
-        height=420 + 22 * (-(-len(shown) // 3)),
-        margin={"l": 8, "r": 12, "t": 12, "b": 48},
+        height=400 + 22 * (-(-num_named // 3)),
         hovermode="x",
-        showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top", "font": {"size": 12.5}},
-        xaxis=axis("epoch", showgrid=False, ticks="outside", ticklen=4, tickcolor=MUTED, showline=True, hoverformat="d")
-        | whole,
-        yaxis=axis(COLUMNS[column]),
+        showlegend=num_named > 1,
+        legend=LEGEND_BELOW,
+        shapes=line_shapes(panel.lines),
+        xaxis=axis_of(panel.x, **x),
+        yaxis=axis_of(panel.y),
     )
 
 
-def _traces(row: Row, by_seed: dict[int, Numbers], style: dict[str, str]) -> list[Any]:
-    # A failed run is drawn as far as it came, and enters neither the mean nor the band.
-    good = [by_seed[seed] for seed in by_seed if seed not in row.failures]
-    longest = max((len(values) for values in good), default=0)
-    columns = [
-        [value for values in good if i < len(values) and (value := values[i]) is not None] for i in range(longest)
+def _traces(curve: Curve, group: str, style: dict[str, str]) -> list[Any]:
+    if curve.role == "reference":
+        style = {"color": MUTED, "dash": "dot"}
+    name, is_member = label(curve.name), curve.role == "member"
+    marked = not is_member and len(curve.x) <= FEW
+    line = go.Scatter(
+        name=name,
+        legendgroup=group,
+        meta="seed" if is_member else "mean",
+        visible=False if is_member else None,
+        showlegend=not is_member,
+        opacity=0.45 if is_member else 1,
+        x=list(curve.x),
+        y=list(curve.y),
+        mode="lines+markers" if marked else "lines",
+        marker={"size": 5} if marked else None,
+        line={"width": 1 if is_member else 3 if curve.is_base else 2} | style,
+        hoverinfo="skip" if is_member else None,
+        hovertemplate=None if is_member else "%{y:.4g}<extra>" + name + "</extra>",
+    )
+    return [*_band(curve, group, style), line]
+
+
+def _band(curve: Curve, group: str, style: dict[str, str]) -> list[Any]:
+    known = [
+        (x, low, high)
+        for x, low, high in zip(curve.x, curve.low, curve.high, strict=False)
+        if None not in (x, low, high)
     ]
-    epochs = list(range(1, longest + 1))
-    traces = [_seed_line(row, seed, values, style) for seed, values in by_seed.items()]
-    if len(good) > 1:
-        edge = [max(column, default=None) for column in columns] + [
-            min(column, default=None) for column in reversed(columns)
-        ]
-        traces.append(_band(row, epochs + epochs[::-1], edge, style))
-    mean = [sum(column) / len(column) if column else None for column in columns]
-    traces.append(
+    if not known:
+        return []
+    xs, lows, highs = (_column(known, index) for index in range(3))
+    return [
         go.Scatter(
-            name=label(row.title),
-            legendgroup=row.name,
-            meta="mean",
-            x=epochs,
-            y=finite(mean),
+            name=f"{label(curve.name)}, interval",
+            legendgroup=group,
+            meta="band",
+            showlegend=False,
+            opacity=0.16,
+            x=xs + xs[::-1],
+            y=highs + lows[::-1],
             mode="lines",
-            line={"width": 3 if row.is_base else 2} | style,
-            hovertemplate="%{y:.4g}<extra>" + label(row.title) + "</extra>",
+            line={"width": 0},
+            fill="toself",
+            fillcolor=style["color"],
+            hoverinfo="skip",
         )
-    )
-    return traces
+    ]
 
 
-def _seed_line(row: Row, seed: int, values: Numbers, style: dict[str, str]) -> Any:
-    return go.Scatter(
-        name=f"{label(row.title)}, seed {seed}",
-        legendgroup=row.name,
-        meta="seed",
-        visible=False,
-        showlegend=False,
-        opacity=0.45,
-        x=list(range(1, len(values) + 1)),
-        y=finite(values),
-        mode="lines",
-        line={"width": 1} | style,
-        hoverinfo="skip",
-    )
-
-
-def _band(row: Row, epochs: list[int], edge: list[float | None], style: dict[str, str]) -> Any:
-    return go.Scatter(
-        name=f"{label(row.title)}, reach of the seeds",
-        legendgroup=row.name,
-        meta="band",
-        showlegend=False,
-        opacity=0.16,
-        x=epochs,
-        y=finite(edge),
-        mode="lines",
-        line={"width": 0},
-        fill="toself",
-        fillcolor=style["color"],
-        hoverinfo="skip",
-    )
+def _column(rows: Sequence[tuple[float | None, ...]], index: int) -> list[float | None]:
+    return [row[index] for row in rows]

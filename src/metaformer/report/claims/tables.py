@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metaformer.report.claims.claims import CLAIM_FIELDS, UNTESTED, JudgedClaim
-from metaformer.report.pages.table import latex, markdown
+from metaformer.report.study.table import latex, markdown
 
 STYLES = {"holds": "green", "contradicted": "red"}
 HEADINGS = ("Claim", "The paper", "Here", "Verdict")

@@ -4,50 +4,46 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metaformer.core.atomic_write import write_text
 from metaformer.core.errors import DataError
+from metaformer.core.measurement import Measurement, Table
 from metaformer.core.records import RUN_FILE, CostSeries, Record, Scaling, SizeCost, read_record
 from metaformer.core.records import Card as CardResult
 from metaformer.report.claims.evidence import QUIET
 from metaformer.report.number_text import NOTHING, count, with_half_width
-from metaformer.report.pages.study_page import PAGE_FILE, asset, environment
+from metaformer.report.pages.html import PAGE_FILE
+from metaformer.report.pages.record_page import RecordPage
 from metaformer.report.stats.statistics import Verdict
 from metaformer.report.study.headline import inside_sentence
-from metaformer.report.study.load import LoadedStudy, load_study
-from metaformer.report.study.provenance import places
+from metaformer.report.study.report import StudyReport, load_report
 from metaformer.report.study.row import Row
-from metaformer.report.study.summary import base_of, summarize
 
 CARD_FILE = "card.html"
+STUDY, SCALING = "study", "scaling"  # folders inside that of the card
 FLIPPED: dict[str, Verdict] = {"better": "worse", "worse": "better"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
+class LoadedCard:
     """Everything that a card shows."""
 
     record: Record[CardResult]
-    study: LoadedStudy
-    rows: list[Row]
-    series: dict[str, CostSeries]  # mixer -> its cost, where it was measured
-    cpu_share: float | None = None  # of the time of those measurements, their own
-    is_busy: bool = False  # that share is too small for the times to count
+    report: StudyReport
+    scaling: Record[Scaling] | None
+
+    @property
+    def series(self) -> dict[str, CostSeries]:
+        """Mixer -> its cost, where it was measured."""
+        listed = self.scaling.measured.series if self.scaling else ()
+        return {one.name: one for one in listed if one.points}
+
+    @property
+    def busy_share(self) -> float | None:
+        """What the measurement had of the processor, where that is too little for its times to count."""
+        share = self.scaling.measured.cpu_share if self.scaling else None
+        return share if share is not None and share < QUIET else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class CostRow:
-    """One mixer in the table of costs: a number a resolution."""
-
-    title: str
-    is_own: bool
-    latency_ms: tuple[str, ...]
-    memory_mib: tuple[str, ...]
-    exponent: str
-    params: str
-    macs: str
-
-
-def load_card(folder: Path) -> Card:
+def load_card(folder: Path) -> LoadedCard:
     """Reads what `metaformer card` wrote.
 
     Raises:
@@ -58,70 +54,122 @@ def load_card(folder: Path) -> Card:
         raise DataError(f"{folder} is not a card. Give the folder that 'metaformer card' wrote.")
     record = read_record(folder, CardResult)
     _ = record.measured
-    study = load_study(folder / "study")
-    scaling = folder / "scaling" / RUN_FILE
-    cost = read_record(scaling, Scaling).measured if scaling.is_file() else None
-    share = cost.cpu_share if cost else None
-    return Card(
-        record=record,
-        study=study,
-        rows=summarize(study),
-        series={one.name: one for one in cost.series if one.points} if cost else {},
-        cpu_share=share,
-        is_busy=share is not None and share < QUIET,
-    )
+    has_cost = (folder / SCALING / RUN_FILE).is_file()
+    scaling = read_record(folder / SCALING, Scaling) if has_cost else None
+    return LoadedCard(record=record, report=load_report(folder / STUDY), scaling=scaling)
 
 
-def write_card(folder: Path) -> Path:
-    """Writes `card.html` into the folder of a card.
-
-    Raises:
-        DataError: The folder is not a card.
-    """
-    card = load_card(folder)
-    own = base_of(card.rows)
-    text = (
-        environment()
-        .get_template("card.html.j2")
-        .render(
-            card=card,
-            own=own,
-            others=[row for row in card.rows if not row.is_base],
-            checks=card.record.measured.checks,
-            quote=quote(card),
-            costs=cost_rows(card),
-            shown_tokens=card.record.measured.shown_tokens,
-            dim=card.record.measured.dim,
-            accuracy=_accuracy,
-            against=against,
-            count=count,
-            places=places(card.study),
-            study_page=f"study/{PAGE_FILE}",
-            css=asset("page.css"),
-            problems=[
-                f"{row.title}, seed {seed}: {one.message}" for row in card.rows for seed, one in row.failures.items()
-            ],
+def card_page(card: LoadedCard) -> RecordPage:
+    """Accuracy on the same budget, cost of the mixer alone, and the contract."""
+    failed = [
+        f"{row.title}, seed {seed}: {one.message}" for row in card.report.rows for seed, one in row.failures.items()
+    ]
+    alerts = [f"Failed runs, which enter no mean: {'; '.join(failed)}"] if failed else []
+    if card.busy_share is not None:
+        alerts.append(
+            f"The machine was busy: of the time, {card.busy_share:.0%} was the measurement's own. Do not compare these "
+            "times; measure again when nothing else runs."
         )
+    measured = (_accuracy_table(card), *((_cost_table(card),) if card.series else ()), _contract_table(card))
+    records = {"": card.record} | {f"{STUDY}/{path}".rstrip("/"): one for path, one in card.report.records.items()}
+    return RecordPage(
+        title=card.record.measured.title,
+        kind=card.record.kind,
+        quote=quote(card),
+        alerts=tuple(alerts),
+        measurements=measured,
+        records=records | ({SCALING: card.scaling} if card.scaling else {}),
+        links=((f"{STUDY}/{PAGE_FILE}", "The whole study"),),
     )
-    target = Path(folder) / CARD_FILE
-    write_text(target, text)
-    return target
 
 
-def quote(card: Card) -> str:
+def _accuracy_table(card: LoadedCard) -> Measurement:
+    own = card.report.base
+    rows = [own, *(row for row in card.report.rows if not row.is_base)]
+    table = Table(
+        title=f"{card.report.study.data.title}, {own.num_seeds} seeds, mean and 95% interval",
+        columns=("Mixer", "Test accuracy", f"{own.title} minus it", "Parameters", "MACs"),
+        rows=tuple(
+            (
+                row.title,
+                _accuracy(row),
+                "" if row.is_base else against(row),
+                NOTHING if row.params is None else count(row.params),
+                NOTHING if row.macs is None else count(row.macs),
+            )
+            for row in rows
+        ),
+        caption=f"The mixer sits in all stages. {own.title} minus the other, over common seeds, told apart after "
+        "Holm's correction.",
+    )
+    question = "How accurate is it, on the same budget?"
+    return Measurement(name="accuracy", question=question, finding="", panels=(table,))
+
+
+def _cost_table(card: LoadedCard) -> Measurement:
+    """Latency and memory of each mixer alone at the shown resolutions."""
+    about = card.record.measured
+    titles = {row.name: row.title for row in card.report.rows}
+    rows: list[tuple[str | float | None, ...]] = []
+    for name, series in card.series.items():
+        points = {point.num_tokens: point for point in series.points}
+        found = [points.get(tokens) for tokens in about.shown_tokens]
+        last = next((point for point in reversed(found) if point), None)
+        rows.append(
+            (
+                titles.get(name, name),
+                *(point.time_ms if point else None for point in found),
+                *(point.memory_mib if point else None for point in found),
+                _exponent(series),
+                _numbers(last) if last else NOTHING,
+                count(last.macs) if last else NOTHING,
+            )
+        )
+    sizes = [f"N = {tokens}" for tokens in about.shown_tokens]
+    table = Table(
+        title="Latency and memory",
+        columns=(
+            "Mixer",
+            *(f"ms, {size}" for size in sizes),
+            *(f"MiB, {size}" for size in sizes),
+            "Exponent",
+            "Parameters",
+            "MACs",
+        ),
+        rows=tuple(rows),
+        digits=(3,) * (4 + 2 * len(sizes)),
+        caption=f"{about.dim} channels, one image, one thread, all mixers in turn; medians. Exponent: time grows as "
+        "tokens to this power where fixed overhead no longer dominates, median over rounds and its interval. "
+        "Parameters and MACs at the largest grid shown.",
+    )
+    return Measurement(name="cost", question="What does the mixer cost alone?", finding="", panels=(table,))
+
+
+def _contract_table(card: LoadedCard) -> Measurement:
+    table = Table(
+        title="Promises",
+        columns=("Promise", "Kept", "Failing example"),
+        rows=tuple((check.name, check.status, check.detail or None) for check in card.record.measured.checks),
+        caption="A note is allowed, and worth knowing.",
+    )
+    question = "Does it keep the contract of a token mixer?"
+    return Measurement(name="contract", question=question, finding="", panels=(table,))
+
+
+def quote(card: LoadedCard) -> str:
     """One line that a reviewer could quote. It says no more than the records do."""
-    own = base_of(card.rows)
-    parts = [f"{own.title}: {_accuracy(own)} on {inside_sentence(card.study.data.title)}, {own.num_seeds} seeds"]
+    own = card.report.base
+    parts = [f"{own.title}: {_accuracy(own)} on {inside_sentence(card.report.study.data.title)}, {own.num_seeds} seeds"]
     compared = [
         f"{against(row)} against {row.title.lower()}"
-        for row in card.rows
+        for row in card.report.rows
         if row.difference is not None and not row.is_base
     ]
     parts += [", ".join(compared)] if compared else []
     if own.name in card.series:
         parts.append(
             _cost(card.series[own.name], card.record.measured.dim)
-            + (" (timed on a busy machine)" if card.is_busy else "")
+            + (" (timed on a busy machine)" if card.busy_share is not None else "")
         )
     about = card.record.measured
     return "; ".join([*parts, f"{about.num_kept} of {len(about.checks)} contract checks passed"]) + "."
@@ -133,30 +181,6 @@ def against(row: Row) -> str:
         return row.verdict
     text = with_half_width(-row.difference, row.difference_half_width, sign=True)
     return f"{text} points ({FLIPPED.get(row.verdict, row.verdict)})"
-
-
-def cost_rows(card: Card) -> list[CostRow]:
-    """Latency and memory of each mixer alone at the shown resolutions."""
-    shown = card.record.measured.shown_tokens
-    own = base_of(card.rows).name
-    titles = {row.name: row.title for row in card.rows}
-    rows = []
-    for name, series in card.series.items():
-        points = {point.num_tokens: point for point in series.points}
-        found = [points[tokens] for tokens in shown if tokens in points]
-        last = found[-1] if found else None
-        rows.append(
-            CostRow(
-                title=titles.get(name, name),
-                is_own=name == own,
-                latency_ms=tuple(NOTHING if point.time_ms is None else f"{point.time_ms:.3g}" for point in found),
-                memory_mib=tuple(f"{point.memory_mib:.3g}" for point in found),
-                exponent=_exponent(series),
-                params=_numbers(last) if last else NOTHING,
-                macs=count(last.macs) if last else NOTHING,
-            )
-        )
-    return rows
 
 
 def _numbers(point: SizeCost) -> str:

@@ -1,23 +1,26 @@
 """Table, claims and charts as files for a paper or a slide."""
 
 import base64
+import csv
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
 from metaformer.core.atomic_write import write_text
 from metaformer.core.errors import DataError
-from metaformer.report.claims.claims import is_tested, judge_claims
+from metaformer.report.claims.claims import is_tested
 from metaformer.report.claims.tables import claims_csv, claims_latex, claims_markdown
-from metaformer.report.pages.study_page import render
-from metaformer.report.pages.table import to_csv, to_latex, to_markdown
-from metaformer.report.study.load import LoadedStudy
-from metaformer.report.study.summary import summarize
+from metaformer.report.pages.study_page import study_html
+from metaformer.report.pages.trainings import CHARTS, COLUMNS, Trainings
+from metaformer.report.study.report import StudyReport
+from metaformer.report.study.table import markdown, to_csv, to_latex, to_markdown
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 TIMEOUT_S = 300
@@ -43,11 +46,11 @@ window.metaformerPictures().then((pictures) => {
 """
 
 
-def export(study: LoadedStudy, folder: Path) -> tuple[list[Path], str]:
+def export_study(report: StudyReport, folder: Path) -> tuple[list[Path], str]:
     """Writes `table` and `claims` as CSV, Markdown and LaTeX, and every chart as SVG and PNG.
 
     Args:
-        study: What to show.
+        report: What to show.
         folder: Where the files go; files of these names are replaced.
 
     Returns:
@@ -56,21 +59,64 @@ def export(study: LoadedStudy, folder: Path) -> tuple[list[Path], str]:
     Raises:
         DataError: The folder cannot be written.
     """
-    rows = summarize(study)
-    judged = judge_claims(study, rows)
+    rows, judged = report.rows, report.claims
     texts = {"table.csv": to_csv(rows), "table.md": to_markdown(rows), "table.tex": to_latex(rows)}
     if is_tested(judged):
         texts |= {"claims.csv": claims_csv(judged), "claims.md": claims_markdown(judged)}
         texts |= {"claims.tex": claims_latex(judged)}
+    return _write(texts, study_html(report), folder)
+
+
+def export_trainings(trainings: Trainings, page: str, folder: Path) -> tuple[list[Path], str]:
+    """Writes the table as CSV and Markdown, each epoch of each training as CSV, and every curve as SVG and PNG.
+
+    Args:
+        trainings: What to show.
+        page: Their page, whose charts are drawn.
+        folder: Where the files go; files of these names are replaced.
+
+    Returns:
+        As `export_study`.
+
+    Raises:
+        DataError: The folder cannot be written.
+    """
+    rows = [["Run", *COLUMNS], *trainings.rows()]
+    texts = {"trainings.csv": _csv(rows), "trainings.md": _markdown(rows), "epochs.csv": _csv(_epochs(trainings))}
+    return _write(texts, page, folder)
+
+
+def _write(texts: Mapping[str, str], page: str, folder: Path) -> tuple[list[Path], str]:
     try:
         for name, text in texts.items():
             write_text(folder / name, text)
-        pictures, why_none = draw(render(study, rows))
+        pictures, why_none = draw(page)
         for name, content in pictures.items():
             (folder / name).write_bytes(content)
     except OSError as error:
         raise DataError(f"cannot write into {folder}: {error.strerror or error}.") from None
     return [folder / name for name in (*texts, *pictures)], why_none
+
+
+def _epochs(trainings: Trainings) -> list[list[str]]:
+    columns = ("epoch", "seconds", *CHARTS)
+    rows = [["run", *columns]]
+    for name, run in zip(trainings.names, trainings.runs, strict=True):
+        values = [getattr(run.measured.history, column) for column in columns]
+        rows += [[name, *("" if one is None else str(one) for one in row)] for row in zip(*values, strict=True)]
+    return rows
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    rules = ["---", *["---:"] * len(COLUMNS)]
+    lines = [rows[0], rules, *([markdown(cell) for cell in row] for row in rows[1:])]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def draw(page: str) -> tuple[dict[str, bytes], str]:

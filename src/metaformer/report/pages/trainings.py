@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaformer.core.errors import DataError
+from metaformer.core.measurement import Axis, Curve, Curves, Measurement, Table, numbers
 from metaformer.core.records import Record, Training, read_record
-from metaformer.report.charts.line_chart import Line, line_chart
 from metaformer.report.number_text import NOTHING, plain, seconds
+from metaformer.report.pages.record_page import RecordPage
 from metaformer.report.study import provenance
 
 # Column of the history -> title of its chart.
@@ -30,10 +31,6 @@ class Trainings:
         """The name and the `COLUMNS` of each."""
         return [[name, *_row(run)] for name, run in zip(self.names, self.runs, strict=True)]
 
-    def charts(self) -> dict[str, str]:
-        """Column of the history -> its chart as SVG, for every column that a training has."""
-        return {column: self._curve(column) for column in CHARTS}
-
     def differences(self) -> list[tuple[str, list[str]]]:
         """The settings in which they differ, with the value of each."""
         flat = [provenance.flatten(run.config) for run in self.runs]
@@ -41,15 +38,22 @@ class Trainings:
         shown = [(key, [str(settings.get(key, NOTHING)) for settings in flat]) for key in keys]
         return [(key, values) for key, values in shown if len(set(values)) > 1]
 
-    def _curve(self, column: str) -> str:
-        # Minutes of training, validation included.
-        lines = [
-            Line(name=name, x=[x for x, _ in points], y=[y for _, y in points])
-            for name, run in zip(self.names, self.runs, strict=True)
-            if (points := _points(run.measured, column))
-        ]
-        title = CHARTS[column]
-        return line_chart(lines, x_title="minutes", y_title=title, described=f"{title} against minutes of training.")
+    def curves(self, column: str) -> Curves:
+        """A column of every history against minutes of training, validation included."""
+        found = [(name, run.measured.history) for name, run in zip(self.names, self.runs, strict=True)]
+        return Curves(
+            title=CHARTS[column],
+            x=Axis(title="minutes"),
+            y=Axis(title=CHARTS[column]),
+            curves=tuple(
+                Curve(
+                    name=name,
+                    x=numbers(None if value is None else value / 60 for value in history.seconds),
+                    y=getattr(history, column),
+                )
+                for name, history in found
+            ),
+        )
 
 
 def load_trainings(folders: Sequence[Path]) -> Trainings:
@@ -68,16 +72,47 @@ def load_trainings(folders: Sequence[Path]) -> Trainings:
     return Trainings(names=names, runs=runs)
 
 
+def trainings_page(trainings: Trainings, folders: Sequence[Path]) -> RecordPage:
+    """Results, curves, and the settings in which the trainings differ."""
+    rows = tuple(tuple(row) for row in trainings.rows())
+    result = Table(
+        title="Top-1 accuracy",
+        columns=("Run", *COLUMNS),
+        rows=rows,
+        caption="The test split was read once, at the end. Time is that of training and validation, over all sittings.",
+    )
+    measured = [
+        Measurement(name="result", question="Result", finding="", panels=(result,)),
+        Measurement(
+            name="curves",
+            question="Against minutes",
+            finding="Minutes of training, validation included; a point an epoch.",
+            panels=tuple(trainings.curves(column) for column in CHARTS),
+        ),
+    ]
+    if differences := trainings.differences():
+        table = Table(
+            title="Settings",
+            columns=("Setting", *trainings.names),
+            rows=tuple((key, *values) for key, values in differences),
+        )
+        measured.append(
+            Measurement(name="settings", question="In which settings they differ", finding="", panels=(table,))
+        )
+    places = ("",) if len(folders) == 1 else tuple(f"{i}-{Path(f).resolve().name}" for i, f in enumerate(folders, 1))
+    return RecordPage(
+        title=", ".join(trainings.names),
+        kind="train",
+        measurements=tuple(measured),
+        records=dict(zip(places, trainings.runs, strict=True)),
+    )
+
+
 def _load(folder: Path) -> Record[Training]:
     record = read_record(folder, Training)
     if not record.measured.history.epoch:
         raise DataError(f"{folder} holds a training without a finished epoch.")
     return record
-
-
-def _points(trained: Training, column: str) -> list[tuple[float, float]]:
-    pairs = zip(trained.history.seconds, getattr(trained.history, column), strict=True)
-    return [(seconds / 60, y) for seconds, y in pairs if seconds is not None and y is not None]
 
 
 def _row(run: Record[Training]) -> list[str]:

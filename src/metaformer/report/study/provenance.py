@@ -132,14 +132,15 @@ def _named(row: Mapping[str, Any]) -> object:
 
 def places(study: LoadedStudy) -> list[Place]:
     """The machines, versions and commits behind the runs, the most used first."""
+    return places_of(all_runs(study) or [study.record])
+
+
+def places_of(records: Sequence[Record[Any]]) -> list[Place]:
+    """The machines, versions and commits behind records, the most used first."""
     counted: dict[tuple[Any, ...], int] = {}
-    records: list[Record[Any]] = [*all_runs(study)]
-    for run in records or [study.record]:
-        facts = tuple(
-            (key.replace("_gib", " (GiB)"), _text(value))
-            for key, value in to_dict(run.machine).items()
-            if value is not None
-        )
+    for run in records:
+        known = {key: value for key, value in to_dict(run.machine).items() if value is not None}
+        facts = tuple((key.replace("_gib", " (GiB)"), _text(value)) for key, value in known.items())
         key = (facts, tuple(run.versions.items()), run.commit or "unknown")
         counted[key] = counted.get(key, 0) + 1
     found = [

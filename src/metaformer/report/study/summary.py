@@ -176,12 +176,8 @@ def _per_class_difference(study: LoadedStudy, runs: Mapping[int, Training]) -> t
     return tuple(a - b for a, b in zip(mine, theirs, strict=True))
 
 
-# What the page draws over epochs, in the order of its buttons.
-CURVES = ("validation_accuracy_percent", "validation_loss", "train_loss")
-
-
 def _curves(runs: Mapping[int, Training]) -> dict[str, dict[int, Numbers]]:
     return {
         column: {seed: values for seed, run in runs.items() if (values := getattr(run.history, column))}
-        for column in CURVES
+        for column in ("validation_accuracy_percent", "validation_loss", "train_loss")
     }

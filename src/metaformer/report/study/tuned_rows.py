@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from metaformer.core.records import TunedVariant
 from metaformer.report.number_text import NOTHING, with_half_width
-from metaformer.report.pages.table import difference_number
 from metaformer.report.study.load import LoadedStudy
 from metaformer.report.study.merging import Change, changes, merge
 from metaformer.report.study.row import Row
 from metaformer.report.study.summary import summarize
+from metaformer.report.study.table import difference_number
 
 
 @dataclass(frozen=True, kw_only=True)

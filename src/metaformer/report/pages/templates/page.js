@@ -91,51 +91,54 @@
     drawAll();
   });
 
-  const table = document.getElementById("results");
-  const headers = [...table.tHead.rows[0].cells];
-  const rows = [...table.tBodies[0].rows];
-  const sort = (key, direction) => {
-    const index = headers.findIndex((header) => header.dataset.key === key);
-    if (index < 0) return;
-    headers.forEach((header, i) => header.setAttribute("aria-sort", i === index ? direction : "none"));
-    const sign = direction === "ascending" ? 1 : -1;
-    const isText = key === "variant";
-    const compare = (a, b) => {
-      const [x, y] = [a, b].map((row) => row.cells[index].dataset.value);
-      // An empty cell is last, whatever the direction.
-      if (x === "" || y === "") return (x === "") - (y === "");
-      return sign * (isText ? x.localeCompare(y) : Number(x) - Number(y));
+  const useTable = (table) => {
+    const headers = [...table.tHead.rows[0].cells];
+    const rows = [...table.tBodies[0].rows];
+    const sort = (key, direction) => {
+      const index = headers.findIndex((header) => header.dataset.key === key);
+      if (index < 0) return;
+      headers.forEach((header, i) => header.setAttribute("aria-sort", i === index ? direction : "none"));
+      const sign = direction === "ascending" ? 1 : -1;
+      const isText = key === "variant";
+      const compare = (a, b) => {
+        const [x, y] = [a, b].map((row) => row.cells[index].dataset.value);
+        // An empty cell is last, whatever the direction.
+        if (x === "" || y === "") return (x === "") - (y === "");
+        return sign * (isText ? x.localeCompare(y) : Number(x) - Number(y));
+      };
+      table.tBodies[0].append(...[...rows].sort(compare));
+      remember("sort", `${key}:${direction}`);
     };
-    table.tBodies[0].append(...[...rows].sort(compare));
-    remember("sort", `${key}:${direction}`);
-  };
-  headers.forEach((header) => {
-    header.querySelector("button").addEventListener("click", () => {
-      const first = header.dataset.key === "variant" ? "ascending" : "descending";
-      const second = first === "ascending" ? "descending" : "ascending";
-      sort(header.dataset.key, header.getAttribute("aria-sort") === first ? second : first);
+    headers.forEach((header) => {
+      header.querySelector("button").addEventListener("click", () => {
+        const first = header.dataset.key === "variant" ? "ascending" : "descending";
+        const second = first === "ascending" ? "descending" : "ascending";
+        sort(header.dataset.key, header.getAttribute("aria-sort") === first ? second : first);
+      });
     });
-  });
 
-  const filter = document.getElementById("filter");
-  const shown = document.getElementById("shown");
-  const applyFilter = () => {
-    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const row of rows) {
-      const text = `${row.dataset.name} ${row.textContent}`.toLowerCase();
-      row.hidden = !words.every((word) => text.includes(word));
+    const filter = document.getElementById("filter");
+    const shown = document.getElementById("shown");
+    const applyFilter = () => {
+      const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+      for (const row of rows) {
+        const text = `${row.dataset.name} ${row.textContent}`.toLowerCase();
+        row.hidden = !words.every((word) => text.includes(word));
+      }
+      const count = rows.filter((row) => !row.hidden).length;
+      shown.textContent = count === rows.length ? "" : `${count} of ${rows.length}`;
+      remember("filter", filter.value.trim());
+    };
+    filter.addEventListener("input", applyFilter);
+    const [wantedKey, wantedDirection] = (state.get("sort") || "").split(":");
+    if (wantedKey) sort(wantedKey, wantedDirection === "ascending" ? "ascending" : "descending");
+    if (state.get("filter")) {
+      filter.value = state.get("filter");
+      applyFilter();
     }
-    const count = rows.filter((row) => !row.hidden).length;
-    shown.textContent = count === rows.length ? "" : `${count} of ${rows.length}`;
-    remember("filter", filter.value.trim());
   };
-  filter.addEventListener("input", applyFilter);
-  const [wantedKey, wantedDirection] = (state.get("sort") || "").split(":");
-  if (wantedKey) sort(wantedKey, wantedDirection === "ascending" ? "ascending" : "descending");
-  if (state.get("filter")) {
-    filter.value = state.get("filter");
-    applyFilter();
-  }
+  const results = document.getElementById("results");
+  if (results) useTable(results);
 
   const choose = (attribute, act) => {
     const buttons = [...document.querySelectorAll(`[data-${attribute}]`)];
@@ -244,6 +247,6 @@
     });
   };
   for (const place of places) place.style.minHeight = `${charts[place.dataset.chart].layout.height}px`;
-  draw(places[0]);
+  if (places.length) draw(places[0]);
   drawRest(places.slice(1));
 })();
