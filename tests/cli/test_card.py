@@ -10,7 +10,7 @@ from metaformer.cli.parsing import parse_and_call
 from metaformer.cli.report import report
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.records import read_record
-from metaformer.report.pages.card_page import against, cost_rows, load_card, quote, write_card
+from metaformer.report.pages.card_page import _cost_table, against, load_card, quote
 from metaformer.study.scaling_record import ScalingConfig
 
 card = importlib.import_module("metaformer.cli.card")
@@ -75,8 +75,8 @@ def test_from_an_empty_file_to_a_card(own_file, capsys):
     assert (record.kind, record.name, record.measured.num_kept) == ("card", "shift", 11)
     assert record.config["mixer"]["step"] == 2
     loaded = load_card(out)
-    assert [row.name for row in loaded.rows] == ["shift", "pooling", "depthwise_conv", "attention"]
-    assert all(row.num_seeds == 2 for row in loaded.rows)
+    assert [row.name for row in loaded.report.rows] == ["shift", "pooling", "depthwise_conv", "attention"]
+    assert all(row.num_seeds == 2 for row in loaded.report.rows)
     line = quote(loaded)
     assert line in printed.replace("\n", " ") or line in " ".join(printed.split())
     assert line.startswith("Shift: ")
@@ -84,13 +84,14 @@ def test_from_an_empty_file_to_a_card(own_file, capsys):
     assert "11 of 11 contract checks passed." in line
     assert "0 parameters at 64 channels" in line
     # The study holds the others minus the card's mixer; the card turns them round.
-    for row in loaded.rows[1:]:
+    for row in loaded.report.rows[1:]:
         shown = float(against(row).split()[0].replace("\N{MINUS SIGN}", "-"))
         assert shown == pytest.approx(-row.difference, abs=0.06)
-    costs = {one.title: one for one in cost_rows(loaded)}
-    assert len(costs["Shift"].latency_ms) == len(costs["Shift"].memory_mib) == 3
+    (costs,) = _cost_table(loaded).panels
+    assert [row[0] for row in costs.rows] == ["Shift", "Pooling", "Depthwise conv", "Attention"]
+    assert all(isinstance(value, float) for row in costs.rows for value in row[1:7])
     page = (out / "card.html").read_text(encoding="utf-8")
-    assert "http" not in page.split("</style>")[1].replace("http-equiv", "")
+    assert "Latency and memory" in page
     assert (out / "study" / "report.html").is_file()
     (out / "card.html").unlink()
     assert parse_and_call(report, [str(out)], prog="metaformer report") == 0
@@ -155,7 +156,7 @@ def test_a_file_in_place_of_the_folder_is_refused(own_file):
 
 def test_a_folder_that_is_no_card_is_refused(tmp_path):
     with pytest.raises(DataError, match="is not a card"):
-        write_card(tmp_path)
-    (tmp_path / "run.json").write_text(json.dumps({"kind": "train"}))
-    with pytest.raises(DataError, match="is not a run record"):
+        load_card(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"kind": "training"}))
+    with pytest.raises(DataError, match="is not what was expected"):
         load_card(tmp_path)
