@@ -18,7 +18,7 @@ from metaformer.core.errors import ConfigError
 from metaformer.study import local_processes, worker
 from metaformer.study.folder import plan
 from metaformer.study.local_processes import LocalProcesses, gpu_names
-from metaformer.study.worker import EXECUTION, Task
+from metaformer.study.worker import EXECUTION, Task, failure_recorder
 
 
 @pytest.fixture
@@ -74,7 +74,9 @@ def started(monkeypatch):
         tasks.append(task)
         receiver, sender = Pipe(duplex=False)
         sender.send({"kind": "finished"})
-        return local_processes._Worker(process=Ended(), progress=receiver, task=task)
+        return local_processes._Worker(
+            process=Ended(), progress=receiver, task=task, recorder=failure_recorder(task.run, "")
+        )
 
     def ready(workers):
         at_once.append(len(workers))
