@@ -73,3 +73,18 @@ def test_an_unlabelled_split_is_left_out_and_others_must_fit():
         agree_on_classes({"train": train, "test": split([0], where="holdout")})
     with pytest.raises(DataError, match=r"image 1 has the label 2; the classes are 0 to 1"):
         split([0, 2], names=("cat", "dog"))
+
+
+def test_a_number_that_only_another_split_has_is_refused_as_a_word_would_be():
+    splits = {"train": split([0, 1]), "test": split([0, 2, 2], where="holdout")}
+    with pytest.raises(
+        DataError, match=r"holdout has the class '2', which the training images lack\. .*num_classes.*2 im"
+    ):
+        agree_on_classes(splits)
+    assert agree_on_classes(splits, num_classes=3).labels["test"].tolist() == [0, 2, 2]
+
+
+def test_twenty_thousand_classes_without_images_are_counted_at_once():
+    names = tuple(map(str, range(20_000)))
+    found = agree_on_classes({"train": split([0, 1], names=names)})
+    assert found.notes[0].count == 19_998

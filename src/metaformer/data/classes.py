@@ -172,7 +172,7 @@ def agree_on_classes(
                 f"{labelled[reference].where} {_kind(origin)}. Use the same in all splits."
             )
     if origin == NUMBERS:
-        values, more = _numbers(labelled, num_classes)
+        values, more = _numbers(labelled, reference, num_classes)
         told += more
     else:
         values = labelled[reference].values
@@ -183,29 +183,36 @@ def agree_on_classes(
         strange = [value for code, value in enumerate(labels.values) if value not in place_of and code in used]
         if strange:
             num = int(torch.isin(labels.codes, torch.tensor([labels.values.index(value) for value in strange])).sum())
-            known = [str(value) for value in values]
+            cure = did_you_mean(str(strange[0]), [str(value) for value in values])
+            if origin == NUMBERS:
+                cure = " To keep a class that cannot be learned, say preparation.num_classes."
             raise DataError(
-                f"{labels.where} has the class {str(strange[0])!r}, which the training images lack."
-                f"{did_you_mean(str(strange[0]), known)} "
+                f"{labels.where} has the class {str(strange[0])!r}, which the training images lack.{cure} "
                 f"({counted(num, 'image')} of {counted(len(strange), 'such class', 'such classes')}.)"
             )
         own = torch.tensor([place_of.get(value, -1) for value in labels.values], dtype=torch.int64)
         indices[split] = own[labels.codes] if len(labels.codes) else labels.codes
-        absent = [
-            str(value) for place, value in enumerate(values) if place not in set(indices[split].unique().tolist())
-        ]
-        if absent and len(indices[split]) and split == reference:
+        present = set(indices[split].unique().tolist()) if split == reference else set()
+        absent = [str(value) for place, value in enumerate(values) if place not in present]
+        if present and absent:
             what = counted(len(absent), "class", "classes")
             told.append(Note(text=f"{what} without an image in {labels.where}: {some(absent)}.", count=len(absent)))
     names = tuple(str(value) for value in values)
     return Agreement(class_names=names, origin=origin, labels=indices, notes=tuple(told))
 
 
-def _numbers(labelled: Mapping[str, SplitLabels], num_classes: int | None) -> tuple[tuple[int | str, ...], list[Note]]:
-    """The numbers of all splits: as they are where none is missing, else in their order."""
-    found = sorted({int(value) for labels in labelled.values() for value in labels.values})
+def _numbers(
+    labelled: Mapping[str, SplitLabels], reference: str, num_classes: int | None
+) -> tuple[tuple[int | str, ...], list[Note]]:
+    """The numbers of the training images: as they are where none is missing, else in their order."""
+    found = [int(value) for value in labelled[reference].values]
     if num_classes is not None:
-        outside = [number for number in found if number >= num_classes]
+        outside = [
+            value
+            for labels in labelled.values()
+            for value in labels.values
+            if isinstance(value, int) and value >= num_classes
+        ]
         if outside:
             labels = next(labels for labels in labelled.values() if outside[0] in labels.values)
             image = labels.name_of(int((labels.codes == labels.values.index(outside[0])).nonzero()[0]))

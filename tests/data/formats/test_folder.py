@@ -120,6 +120,40 @@ def test_the_fingerprint_goes_with_the_content(tmp_path):
     assert facts(tmp_path / "a").fingerprint != facts(tmp_path / "b").fingerprint
 
 
+def test_the_only_folder_is_no_class_and_that_is_said(tmp_path):
+    put(tmp_path, "cat/day1", "cat/day2")
+    assert facts(tmp_path).class_names == ("day1", "day2")
+    assert "holds the folder cat only, which is not taken as a class: its 2 folders are the classes (day1, day2)" in (
+        said(tmp_path)
+    )
+    put(tmp_path, "dog/day1")
+    assert facts(tmp_path).class_names == ("cat", "dog")
+
+
+def test_capital_suffixes_are_read_and_others_counted(tmp_path):
+    put(tmp_path, "cat", "dog")
+    (tmp_path / "cat" / "0.png").rename(tmp_path / "cat" / "0.PNG")
+    for name in ("a.heic", "b.svg", "c.npy", "d.NPY"):
+        (tmp_path / "dog" / name).write_bytes(b"x")
+    assert facts(tmp_path).num_train + facts(tmp_path).num_validation == 8
+    assert "4 files with suffixes not read here: .npy 2, .heic 1, .svg 1" in said(tmp_path)
+
+
+def test_a_folder_that_may_not_be_listed_is_one_line(tmp_path, monkeypatch):
+    put(tmp_path, "cat", "dog")
+    scan = os.scandir
+
+    def refuse(path):
+        # Root may list everything, so that permissions alone would show nothing.
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"cannot list .*dog: Permission denied\. Make it readable, or move it away\."):
+        facts(tmp_path)
+
+
 @pytest.mark.slow
 def test_a_million_images_cost_less_than_300_mib(tmp_path, run_python):
     code = f"""

@@ -158,8 +158,15 @@ def _layout(folder: Path) -> _Layout:
         # An archive that was unpacked into a folder of its own.
         if len(names) == 1 and not files and _holds_classes(walk, names[0]) and not walk.list_folder(names[0])[1]:
             inner = _layout(folder / names[0])
-            text = f"Read from {where}/{printable(names[0])}, the only folder there."
-            return _Layout(base=inner.base, splits=inner.splits, notes=(Note(text=text, count=1), *inner.notes))
+            inside = walk.list_folder(names[0])[0]
+            what = "splits" if inner.splits else "classes"
+            text = (
+                f"{where} holds the folder {printable(names[0])} only, which is not taken as a class: its "
+                f"{counted(len(inside), 'folder')} are the {what} ({some(map(printable, inside))})."
+            )
+            return _Layout(
+                base=inner.base, splits=inner.splits, notes=(Note(text=text, count=len(inside)), *inner.notes)
+            )
         return _Layout(base=folder)
     holding_classes = [name for name in named if _holds_classes(walk, name)]
     told = []

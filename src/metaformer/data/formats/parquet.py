@@ -189,8 +189,13 @@ def _columns(schema: Any, file: Path) -> Columns:
     images.sort(key=lambda name: IMAGE_COLUMNS.index(name) if name in IMAGE_COLUMNS else len(IMAGE_COLUMNS))
     labels.sort(key=lambda name: (name not in classes, LABEL_COLUMNS.index(name) if name in LABEL_COLUMNS else 99))
     if not images or not labels:
+        inside = [f"{column.name!r} ({column.type})" for column in schema if pyarrow.types.is_nested(column.type)]
+        nested = (
+            f" Inside a column nothing is looked for: write what {some(inside)} holds as columns." if inside else ""
+        )
         raise ConfigError(
             f"{file} has no column of images (bytes, path) and of labels (label); it has: {', '.join(schema.names)}."
+            f"{nested}"
         )
     told = tuple(
         Note(text=f"Of the columns {some(names)} of {what} {names[0]!r} is taken.", count=len(names))

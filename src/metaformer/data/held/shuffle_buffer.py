@@ -44,8 +44,8 @@ def images_of_process(
     """A process's training images of one reading of all shards in that order; each image is read by one process.
 
     Where the sizes of the shards are known, all images in that order are cut into equal stretches, so that a process
-    reads parts of shards. Where not, whole shards are dealt out if each process gets many and as many as the others;
-    else every process reads all of them, and they take turns.
+    reads parts of shards. Where not, whole shards are dealt out if each process gets many; else every process reads all
+    of them, and they take turns: as many shards for each need not be as many images.
     """
     if shard_sizes is not None:
         total, start = sum(shard_sizes), 0
@@ -56,7 +56,7 @@ def images_of_process(
                 kept = filter(keep, images.shard(number))
                 yield from islice(kept, max(0, first - start), min(end, stop) - start)
             start = stop
-    elif len(order) % world_size == 0 or len(order) >= MANY_SHARDS * world_size:
+    elif len(order) >= MANY_SHARDS * world_size or world_size == 1:
         for number in order[rank::world_size]:
             yield from filter(keep, images.shard(number))
     else:

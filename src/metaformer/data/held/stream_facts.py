@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from metaformer.core.errors import ConfigError
 from metaformer.core.seeding import key_seed
@@ -21,6 +22,7 @@ class StreamFacts:
     """Counts and classes of a stream."""
 
     num_train: int  # images an epoch
+    shard_sizes: tuple[int, ...] | None  # training images of each shard; None where nobody has counted them
     num_validation: int
     num_test: int
     held_out: float  # share of the training images that is for validation; 0: the source has a validation split
@@ -56,7 +58,7 @@ def stream_facts(
         )
     held_out = 0.0 if "validation" in found else preparation.validation_fraction
     class_names = agreement.class_names if agreement else _class_names(found["train"], preparation, name)
-    num_train, num_held_out = _count_train(found["train"], preparation, held_out, name)
+    num_train, num_held_out, shard_sizes = _count_train(found["train"], preparation, held_out, name)
     others = {split: _count(found[split]) for split in ("validation", "test") if split in found}
     num_validation, num_test = others.get("validation", num_held_out), others.get("test", 0)
     num_shards = found["train"].num_shards
@@ -68,6 +70,7 @@ def stream_facts(
     told += f"The test split ({num_test:,} images) is the source's own." if num_test else "There is no test split."
     return StreamFacts(
         num_train=num_train,
+        shard_sizes=shard_sizes,
         num_validation=num_validation,
         num_test=num_test,
         held_out=held_out,
@@ -76,31 +79,36 @@ def stream_facts(
     )
 
 
-def _count_train(images: ShardedImages, preparation: Preparation, held_out: float, name: str) -> tuple[int, int]:
-    """Images for training in an epoch, and those held out."""
+def _count_train(
+    images: ShardedImages, preparation: Preparation, held_out: float, name: str
+) -> tuple[int, int, tuple[int, ...] | None]:
+    """Images for training in an epoch, those held out, and the training images of each shard."""
     given = preparation.num_train_images
     if held_out or images.read_index() is not None:
         # Holding some out means reading everything before every evaluation: once more, to count, costs no more.
-        kept = [not is_held_out(image, held_out) for image in _names(images)]
-        return given or sum(kept), len(kept) - sum(kept)
+        kept = [[not is_held_out(image, held_out) for image in shard] for shard in _names(images)]
+        sizes = tuple(map(sum, kept))
+        return given or sum(sizes), sum(map(len, kept)) - sum(sizes), sizes
     if not given and not images.num_images:
         raise ConfigError(
             f"{name} does not say how many training images it has. Say how many make an epoch: "
             "preparation.num_train_images."
         )
-    return given or images.num_images or 0, 0
+    return given or images.num_images or 0, 0, None
 
 
-def _names(images: ShardedImages) -> Iterator[str]:
+def _names(images: ShardedImages) -> Iterator[Iterator[str]]:
+    """The names of the images of each shard, in order."""
     index = images.read_index()
     if index is not None:
-        return iter(index.names)
+        names = iter(index.names)
+        return (islice(names, size) for size in index.shard_sizes)
     log.info("counting the images of %s: reading its %d shards once", images.name, images.num_shards)
-    return (sample.name for sample in images)
+    return ((sample.name for sample in images.shard(number)) for number in range(images.num_shards))
 
 
 def _count(images: ShardedImages) -> int:
-    return images.num_images or sum(1 for _ in _names(images))
+    return images.num_images or sum(1 for shard in _names(images) for _ in shard)
 
 
 def _class_names(images: ShardedImages, preparation: Preparation, name: str) -> tuple[str, ...]:

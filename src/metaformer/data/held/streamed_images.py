@@ -41,7 +41,7 @@ class StreamedImages:
     ) -> None:
         self._found = found
         self._held_out = facts.held_out
-        self._shard_sizes = self._count_for_training()
+        self._shard_sizes = facts.shard_sizes
         self._loader = ImageLoader(num_workers=num_workers, where=origin.name)
         # One list: the loader adds to it.
         self.unreadable: list[Unreadable] = self._loader.unreadable
@@ -119,14 +119,6 @@ class StreamedImages:
         if not isinstance(place, int) or not 0 <= place < self._num_classes:
             raise DataError(f"{sample.name} has the label {label}; the classes are {some(self.facts.class_names)}.")
         return replace(sample, label=place)
-
-    def _count_for_training(self) -> tuple[int, ...] | None:
-        """Training images of each shard, where headers tell."""
-        index = self._found["train"].read_index()
-        if index is None:
-            return None
-        kept = (not is_held_out(name, self._held_out) for name in index.names)
-        return tuple(sum(islice(kept, size)) for size in index.shard_sizes)
 
     def _is_held_out(self, sample: Sample) -> bool:
         return is_held_out(sample.name, self._held_out)
