@@ -3,6 +3,7 @@
 import gzip
 import io
 import tarfile
+from enum import Enum
 
 import pytest
 
@@ -12,12 +13,18 @@ from metaformer.data.sources import open_images
 pytest.importorskip("webdataset")
 
 
+class Kind(Enum):
+    """Of what is no file."""
+
+    LINK, HARD_LINK, DEVICE = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE
+
+
 def shard(path, members, form=tarfile.USTAR_FORMAT):
     with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w", format=form) as opened:
         for name, content in members:
             entry = tarfile.TarInfo(name)
-            if content in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE):
-                entry.type, entry.linkname = content, "a.png"
+            if isinstance(content, Kind):
+                entry.type, entry.linkname = content.value, "a.png"
                 opened.addfile(entry)
             else:
                 entry.size = len(content)
@@ -62,7 +69,7 @@ def test_shards_that_were_cut_off_are_refused_or_told(tmp_path):
 
 
 def test_links_devices_and_other_files_in_a_shard_are_counted(tmp_path):
-    members = [*PAIR, ("b.png", tarfile.SYMTYPE), ("c.png", tarfile.LNKTYPE), ("d", tarfile.CHRTYPE), ("a.heic", b"x")]
+    members = [*PAIR, ("b.png", Kind.LINK), ("c.png", Kind.HARD_LINK), ("d", Kind.DEVICE), ("a.heic", b"x")]
     found, notes = read(shard(tmp_path / "0.tar", members))
     assert found == [("a.png", b"picture", 1)]
     assert [note.count for note in notes] == [3, 1]
