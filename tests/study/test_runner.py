@@ -8,6 +8,7 @@ import signal
 import time
 from collections import defaultdict
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from metaformer.core.configs import from_dict
 from metaformer.core.errors import ConfigError, DataError
 from metaformer.core.records import RUN_FILE, read_record
+from metaformer.data.sources import open_data
 from metaformer.models.create import create_model
 from metaformer.models.weights import WEIGHTS_FILE
 from metaformer.report.report import report
@@ -335,3 +337,19 @@ def test_closing_the_iterator_ends_the_workers_and_leaves_finished_work(study, t
     assert times(out).items() >= before.items()
     assert kinds(run(study, out, num_workers=2))[0] == ("skipped", "identity", 0)
     assert len(times(out)) == 4
+
+
+def test_data_without_a_test_split_are_refused_before_anything_is_trained(study, tmp_path):
+    data = open_data(study.data, study.preparation)
+    data.facts = replace(data.facts, num_test=0)
+    with pytest.raises(ConfigError, match="has no test split with labels, and a study is judged by one"):
+        run(study, tmp_path / "tiny", data=data)
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(study, tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "x", Path("/proc/x")):
+        with pytest.raises((ConfigError, DataError)) as raised:
+            run(study, place)
+        assert "\n" not in str(raised.value)

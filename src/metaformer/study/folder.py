@@ -122,6 +122,13 @@ class StudyFolder:
         replace(record, started=self._started).write(self.out)
 
 
+def _holds_something(out: Path) -> bool:
+    try:
+        return out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    except OSError as error:
+        raise DataError(f"cannot read {out}: {error.strerror or error}.") from None
+
+
 def extended(chosen: StudyConfig, study: StudyConfig, out: Path) -> StudyConfig:
     """The chosen part of a study and its base, with every variant and seed that its folder already holds.
 
@@ -129,7 +136,7 @@ def extended(chosen: StudyConfig, study: StudyConfig, out: Path) -> StudyConfig:
         ConfigError: The folder holds something else, or the same study with other settings.
     """
     names, seeds = {study.base, *(variant.name for variant in chosen.variants)}, chosen.seeds
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    if _holds_something(out):
         old = read_study_record(out)
         there, here = _shared_settings(old.config), _shared_settings(to_dict(study))
         if there != here:

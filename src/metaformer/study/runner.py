@@ -5,7 +5,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
-from metaformer.core.errors import unknown
+from metaformer.core.errors import ConfigError, unknown
 from metaformer.data.source import DataSource
 from metaformer.data.sources import open_data
 from metaformer.study.config import StudyConfig, choose_variants
@@ -46,6 +46,12 @@ def run_study(
     chosen = replace(study, variants=choose_variants(study, variants)) if variants else study
     _check(study, chosen)
     data = data or open_data(study.data, study.preparation)
+    if not data.facts.num_test:
+        # Said before anything is trained: without it every row would end without a result.
+        raise ConfigError(
+            f"{data.facts.title} has no test split with labels, and a study is judged by one. Give data that have one: "
+            "in a folder of images, hold out a part of each class as test/."
+        )
     folder = StudyFolder(out, extended(chosen, study, out), data, command)
     runs = plan(chosen)
     before = _open(folder, runs, adopt_from)
