@@ -2,6 +2,8 @@
 
 from metaformer.analysis.probe import Probe
 from metaformer.analysis.probes.attention_distance import AttentionDistance
+from metaformer.analysis.probes.class_activation import ClassActivation
+from metaformer.analysis.probes.curvature import Curvature
 from metaformer.analysis.probes.feature_frequencies import FeatureFrequencies
 from metaformer.analysis.probes.frequency_response import FrequencyResponse
 from metaformer.analysis.probes.module_cost import ModuleCost
@@ -25,6 +27,8 @@ PROBES: Registry[type] = Registry(
         "residual_ratio": ResidualRatio,
         "module_cost": ModuleCost,
         "robustness": Robustness,
+        "class_activation": ClassActivation,
+        "curvature": Curvature,
     },
 )
 register_table(Probe, PROBES)
