@@ -31,7 +31,7 @@ def run(capsys, tmp_path, **options):
     with warnings.catch_warnings():
         # On a busy machine the original may win.
         warnings.simplefilter("ignore", UserWarning)
-        assert optimize("poolformer_s12", batch_size=1, image_size=64, record=tmp_path / "record", **options) == 0
+        assert optimize("poolformer_s12", batch_size=1, image_size=(64, 64), record=tmp_path / "record", **options) == 0
     return capsys.readouterr().out
 
 

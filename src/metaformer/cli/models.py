@@ -35,7 +35,10 @@ def _lines(name: str, config: MetaFormerConfig) -> list[str]:
     params, macs = costs(config)
     side = "x".join(str(side) for side in config.image_size)
     start = f"{name:24} {params / 1e6:5.1f} M {macs / 1e9:6.2f} G {side}"
-    first, *others = PUBLISHED.get(name, ())
+    published = PUBLISHED.get(name, ())
+    if not published:
+        return [start]
+    first, *others = published
     lines = [f"{start} {first.top1:5.1f}  {first.licence:10}  {first.url}"]
     lines += [f"{'':49}{row.top1:5.1f}  {row.licence:10}  {row.url}  ({row.trained_on})" for row in others]
     return lines
