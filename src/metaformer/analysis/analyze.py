@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metaformer.analysis.probe import Exhibit, Inputs, Journal, NotApplicableError, Probe
-from metaformer.analysis.table import PROBES
+from metaformer.analysis.table import ON_REQUEST, PROBES
 from metaformer.core.atomic_write import write_json
 from metaformer.core.configs import from_dict, parse_configs, tag_of, to_dict
 from metaformer.core.errors import ConfigError, DataError, one_line
@@ -22,12 +22,14 @@ Watch = Callable[[str, int, int], None]  # name of a probe, steps done, steps in
 
 
 def parse_probes(text: str) -> tuple[Probe, ...]:
-    """The probes written as `all`, or as `rank_collapse,landscape(side=11)`.
+    """The probes written as `all`, those of `ON_REQUEST` left out, or as `rank_collapse,curvature(batch_size=4)`.
 
     Raises:
         ConfigError: The text does not have that form, or names nothing known.
     """
-    return tuple(cls() for _, cls in PROBES.items()) if text == "all" else parse_configs(text, PROBES)
+    if text != "all":
+        return parse_configs(text, PROBES)
+    return tuple(cls() for name, cls in PROBES.items() if name not in ON_REQUEST)
 
 
 def run_probes(

@@ -31,4 +31,6 @@ PROBES: Registry[type] = Registry(
         "curvature": Curvature,
     },
 )
+# Probes that take hours on a large model, and are no part of `all`.
+ON_REQUEST = ("curvature",)
 register_table(Probe, PROBES)

@@ -43,7 +43,8 @@ def analyze(
     Args:
         models: Run folders, weights files, names of the zoo (with first weights) or timm/NAME; one or several.
         data: As for 'metaformer evaluate': digits, cluttered-digits, a folder of class folders, cifar10:PATH, ...
-        probes: all, or names with options: rank_collapse,similarity(layers=('stages.*',)).
+        probes: all, without curvature, which takes hours on large models; or names with options:
+            rank_collapse,similarity(layers=('stages.*',)).
         split: validation or test.
         num_images: At most, spread evenly over the split.
         batch_size: Images at once.

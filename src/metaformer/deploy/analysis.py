@@ -44,7 +44,7 @@ def analyze(
     Args:
         models: Run folders, weights files, names of the zoo or `timm/NAME`; or modules of any kind.
         data: Labelled images in any form that `open_data` takes; or what the models shall be shown.
-        probes: `all`, or names with options: `rank_collapse,landscape(side=11)`. See metaformer.analysis.PROBES.
+        probes: `all`, or names with options: `rank_collapse,curvature(batch_size=4)`. See metaformer.analysis.PROBES.
         split: validation or test.
         num_images: At most, spread evenly over the split.
         batch_size: Images at once.
