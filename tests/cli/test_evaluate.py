@@ -4,6 +4,7 @@ import io
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -68,6 +69,18 @@ def test_a_trained_run_gives_its_accuracy_again(tmp_path, capsys):
     assert record.measured.top1_percent == pytest.approx(expected)
     assert record.config["data"] == "digits"
     assert str(tmp_path / "out" / "run.json") in output
+
+
+def test_arrays_are_evaluated_on_validation_where_they_have_no_test(tmp_path, capsys):
+    pixels = np.random.default_rng(0).random((60, 1, 16, 16), dtype=np.float32)
+    np.savez(tmp_path / "some.npz", x=pixels, y=np.arange(60) % 3)
+    classes = tmp_path / "plain"
+    config = replace(TINY_POOLFORMER, num_classes=3).with_input(as_it_is((16, 16), mean=(0.5,), std=(0.5,)))
+    save_weights(MetaFormer(config), classes / "model.safetensors")
+    assert run(["evaluate", str(classes), "--data", f"npz:{tmp_path / 'some.npz'}"]) == 0
+    assert "some, validation" in capsys.readouterr().out
+    assert run(["evaluate", str(classes), "--data", f"npz:{tmp_path / 'some.npz'}", "--split", "test"]) == 2
+    assert "has no test split. Take its validation split." in capsys.readouterr().err
 
 
 def test_a_folder_gives_figures_and_a_matrix(weights, folder, capsys):

@@ -15,8 +15,8 @@ from metaformer.core.errors import ConfigError
 from metaformer.core.printable import printable
 from metaformer.core.records import Evaluation, Recorder
 from metaformer.data.class_order import read_class_map
-from metaformer.data.sources import open_data, open_images
-from metaformer.data.table import GENERATED
+from metaformer.data.found import Found, choose_images
+from metaformer.data.sources import find_data
 from metaformer.deploy.classifier import Classifier, imagenet_names, open_classifier
 from metaformer.deploy.confusion import Confusion
 from metaformer.deploy.evaluation import ImageEvaluation, evaluate_images, evaluate_source
@@ -71,10 +71,11 @@ def evaluate(
     command = given_command()
     recorder: Recorder[Evaluation] = Recorder(Evaluation, name=name or weights, config={}, command=command, seed=None)
     classifier = open_classifier(name or None, weights or None, image_size=image_size, device=device)
-    if data in GENERATED:
+    source = find_data(data)
+    if not isinstance(source, Found):
         if class_map or crop_fraction is not None:
             raise ConfigError(f"--class-map and --crop-fraction are for image files; {data} has none.")
-        source, part = open_data(data), split or "test"
+        part = split or ("test" if source.facts.num_test else "validation")
         title = f"{source.facts.title}, {part}"
         num_images = source.facts.num_test if part == "test" else source.facts.num_validation
         with image_progress(num_images) as watch:
@@ -89,7 +90,7 @@ def evaluate(
                 watch=watch,
             )
     else:
-        images = open_images(data, split or None)
+        images = choose_images(source, split or None)
         title = images.name
         for note in images.notes:
             print(f"note: {note}")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from metaformer.core.errors import DataError
-from metaformer.data.classes import NAMES, Agreement, SplitLabels, agree_on_classes, clean_label, read_split
+from metaformer.data.classes import NAMES, NUMBERS, Agreement, SplitLabels, agree_on_classes, clean_label, read_split
 from metaformer.data.image_set import ImageSet, IndexedImages, Sample, ShardedImages
 from metaformer.data.notes import Note
 from metaformer.data.split_names import choose_split
@@ -30,9 +30,9 @@ class SplitImages(ImageSet):
         self.class_names = images.class_names
         self.order_is_by_name, self.notes = images.order_is_by_name, (*notes, *images.notes)
         self._place_of: dict[str, int] = {}
-        if agreement:
-            self.notes += agreement.notes
         # Numbers without names are the model's business.
+        if agreement and agreement.origin != NUMBERS:
+            self.notes += agreement.notes
         if agreement and agreement.origin == NAMES:
             self.class_names, self.order_is_by_name = agreement.class_names, True
             self._place_of = {name: place for place, name in enumerate(agreement.class_names)}

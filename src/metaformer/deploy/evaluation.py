@@ -145,6 +145,8 @@ def evaluate_source(
         )
     if split not in ("test", "validation"):
         raise ConfigError(f"split must be test or validation for {facts.name}; got {split!r}.")
+    if split == "test" and not facts.num_test:
+        raise ConfigError(f"{facts.name} has no test split. Take its validation split.")
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1; got {batch_size}.")
     order = match_classes(facts.class_names, classifier.class_names, config.num_classes, order_is_by_name=False)
