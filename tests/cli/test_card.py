@@ -135,7 +135,7 @@ def test_a_known_mixer_with_other_options_stands_beside_the_plain_one(own_file, 
         run("pooling(pool_size=5)", *QUICK, "--out", own_file / "card")
     study = asked["study"]
     assert (study.name, study.base) == ("card-own_pooling", "own_pooling")
-    assert [(row.name, row.title) for row in study.variants] == [
+    assert [(row.name, row.about.title) for row in study.variants] == [
         ("own_pooling", "Pooling (pool_size=5)"),
         ("pooling", "Pooling"),
         ("depthwise_conv", "Depthwise conv"),

@@ -63,6 +63,7 @@ def asked(monkeypatch):
     monkeypatch.setattr(study_paper, "tuned", lambda study, out: study)
     monkeypatch.setattr(study_paper, "measure_speed", measured("speed"))
     monkeypatch.setattr(study_paper, "measure_scaling", measured("scaling"))
+    monkeypatch.setattr(study_paper, "report", lambda out: out)
     monkeypatch.setattr(study_paper, "show_report", lambda console, out: calls["order"].append("report"))
     return calls
 

@@ -31,6 +31,7 @@ def asked(monkeypatch):
                 yield StudyEvent(kind=calls["kind"], run=one, failure=failure if calls["kind"] == "failed" else None)
 
     monkeypatch.setattr(study_quick, "run_study", run_study)
+    monkeypatch.setattr(study_quick, "report", lambda out: out)
     monkeypatch.setattr(study_quick, "show_report", lambda console, out: calls.update(reported=out))
     return calls
 

@@ -168,7 +168,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def many_images(tmp_path):
     """A folder of so many images that an epoch of single ones takes many seconds."""
-    for split, number in (("train", 1500), ("val", 2)):
+    for split, number in (("train", 1500), ("val", 2), ("test", 2)):
         for name in ("a", "b"):
             folder = tmp_path / "images" / split / name
             folder.mkdir(parents=True)

@@ -19,7 +19,9 @@ def test_our_mixers_keep_every_promise(name):
     assert [check.name for check in checks] == NAMES
     assert [check for check in checks if check.status == "fail"] == []
     tied = [check.name for check in checks if check.status == "note"]
-    assert tied == (["takes any grid, or says that it cannot"] if name in ("random", "spatial_mlp") else [])
+    assert tied == (
+        ["takes any grid, or says that it cannot"] if name in ("random", "spatial_mlp", "two_layer_spatial_mlp") else []
+    )
 
 
 class Broken(nn.Module):

@@ -1,6 +1,6 @@
 """The paper's ablation table and its comparisons, at three scales."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from metaformer.analysis.scaling import Subject
 from metaformer.block.channel_mlp import ChannelMLPConfig
@@ -83,7 +83,8 @@ def scaling_subjects(scale: str, config: ScalingConfig) -> list[Subject]:
     chosen = SCALES[scale]
     subjects = []
     for name, mixer in TOKEN_MIXERS.items():
-        fitting = AttentionConfig(head_dim=chosen.head_dim) if mixer is AttentionConfig else mixer()
+        has_heads = any(one.name == "head_dim" for one in fields(mixer))
+        fitting = mixer(head_dim=chosen.head_dim) if has_heads else mixer()
         subjects.append(mixer_subject(name, mixer(), config))
         subjects.append(model_subject(name, replace(chosen.base, token_mixers=(fitting,) * 4), config))
     return subjects
