@@ -105,6 +105,11 @@ def test_models_takes_a_pattern(printed, pattern, expected):
     assert list(rows_of_models(printed("models", pattern))) == expected
 
 
+def test_profile_shows_the_grid_of_patches_beside_a_class_token(printed):
+    text = printed("profile", "deit_tiny_patch16_224")
+    assert re.search(r"^stages\.0\.patch_embed +14x14 ", text, re.M)
+
+
 def test_profile_counts_poolformer_s12(printed):
     text = printed("profile", "poolformer_s12")
     assert "poolformer_s12, one image of 3x224x224" in text

@@ -60,8 +60,8 @@ def _parts(model: MetaFormer, cost: Cost) -> Table:
 def _rows(model: MetaFormer) -> list[tuple[str, str]]:
     """Each stage's patch embedding and blocks, then the rest."""
     rows = []
-    for stage, (height, width) in enumerate(model.config.grids):
-        rows.append((f"stages.{stage}.patch_embed", f"{height}x{width}"))
+    for stage, grid in enumerate(model.config.patch_grids):
+        rows.append((f"stages.{stage}.patch_embed", "x".join(map(str, grid))))
         blocks = model.get_submodule(f"stages.{stage}.blocks")
         rows += [(f"stages.{stage}.blocks.{index}", "") for index in range(len(list(blocks.children())))]
     return [*rows, ("norm", ""), ("head", "")]
