@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from metaformer.train.processes import SyncedBatchNorm2d, synchronise_batch_norm
+from metaformer.train.processes import SyncedBatchNorm, synchronise_batch_norm
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def pair(**options):
     synced = nn.Sequential(nn.BatchNorm2d(3, **options).double().train())
     synced[0].load_state_dict(plain.state_dict())
     synchronise_batch_norm(synced)
-    assert type(synced[0]) is SyncedBatchNorm2d
+    assert type(synced[0]) is SyncedBatchNorm
     return plain, synced[0]
 
 
@@ -48,7 +48,7 @@ def test_it_equals_batch_norm_forward_backward_and_in_its_statistics(process_gro
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_mean_far_above_the_spread_costs_no_digits(process_group, dtype):
-    layer = SyncedBatchNorm2d(2).train()
+    layer = SyncedBatchNorm(2).train()
     x = (1000 + 4 * torch.randn(8, 2, 16, 16)).to(dtype)
     y = layer(x)
     assert y.dtype == dtype
@@ -65,5 +65,5 @@ def test_without_other_processes_it_is_batch_norm():
 def test_other_batch_norms_are_named(caplog):
     model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm1d(3), nn.LayerNorm(3))
     synchronise_batch_norm(model)
-    assert [type(part) for part in model] == [SyncedBatchNorm2d, nn.BatchNorm1d, nn.LayerNorm]
+    assert [type(part) for part in model] == [SyncedBatchNorm, nn.BatchNorm1d, nn.LayerNorm]
     assert "BatchNorm1d are not synchronised" in caplog.text

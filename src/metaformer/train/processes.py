@@ -15,6 +15,7 @@ from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from metaformer.block.norm import BatchNorm
 from metaformer.block.residual import Residual
 from metaformer.core.devices import parse_device
 from metaformer.core.errors import ConfigError, MissingExtraError, StoppedError
@@ -140,15 +141,15 @@ class _GatherProcesses(torch.autograd.Function):
         return summed[dist.get_rank()]
 
 
-class SyncedBatchNorm2d(nn.BatchNorm2d):
-    """Mean and variance over B, H, W of every process, in training; each process must have equally many images."""
+class SyncedBatchNorm(BatchNorm):
+    """Mean and variance over B and grid of every process, in training; each process must have equally many images."""
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b c *grid"]:
         if not self.training or not dist.is_initialized():
             return super().forward(x)
         # Sums of half precision would be too coarse.
         values = x if x.dtype == torch.float64 else x.float()
-        variance, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
+        variance, mean = torch.var_mean(values, dim=(0, *range(2, x.ndim)), correction=0)
         means, variances = _GatherProcesses.apply(torch.stack([mean, variance])).unbind(dim=1)
         mean = means.mean(dim=0)
         # Never as a difference of squares, which loses all digits where the mean is large.
@@ -158,8 +159,10 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         scale = torch.rsqrt(variance + self.eps)
         if self.affine:
             scale = scale * self.weight
-        y = (values - mean[:, None, None]) * scale[:, None, None]
-        return (y + self.bias[:, None, None] if self.affine else y).to(x.dtype)
+        # One number a channel, along the grid's one, two or three axes.
+        along = (-1, *(1,) * (x.ndim - 2))
+        y = (values - mean.view(along)) * scale.view(along)
+        return (y + self.bias.view(along) if self.affine else y).to(x.dtype)
 
     @torch.no_grad()
     def _update(self, mean: Float[Tensor, " c"], variance: Float[Tensor, " c"]) -> None:
@@ -176,9 +179,9 @@ def synchronise_batch_norm(model: nn.Module) -> None:
     others = set()
     for module in model.modules():
         # The class alone changes: the state is the same, and so is what a checkpoint holds.
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = SyncedBatchNorm2d
-        elif isinstance(module, _BatchNorm) and not isinstance(module, SyncedBatchNorm2d | nn.SyncBatchNorm):
+        if type(module) in (nn.BatchNorm2d, BatchNorm):
+            module.__class__ = SyncedBatchNorm
+        elif isinstance(module, _BatchNorm) and not isinstance(module, SyncedBatchNorm | nn.SyncBatchNorm):
             others.add(type(module).__name__)
     if others:
         names = ", ".join(sorted(others))
