@@ -135,6 +135,7 @@ def _exhibits(
 ) -> tuple[Exhibit, ...]:
     facts = source.facts if source else None
     found: list[Exhibit] = []
+    names = _short_names([word for word in given if isinstance(word, str)])
     for word in given:
         if isinstance(word, Exhibit):
             found.append(word)
@@ -144,8 +145,18 @@ def _exhibits(
             opened = open_model(word, image_size=image_size, data=facts, device=device)
             if facts is not None:
                 _require_fit(opened, source)
-            found.append(opened.exhibit(name=word.rstrip("/").rpartition("/")[2] or word, facts=facts))
+            found.append(opened.exhibit(name=names[word], facts=facts))
     return tuple(found)
+
+
+def _short_names(words: Sequence[str]) -> dict[str, str]:
+    """Word -> its last part, or as many of its parts as tell it from the others: the runs of a study are all seed0."""
+    parts = {word: [part for part in word.split("/") if part] or [word] for word in words}
+    for number in range(1, max(map(len, parts.values()), default=0) + 1):
+        names = {word: "/".join(of_word[-number:]) for word, of_word in parts.items()}
+        if len(set(names.values())) == len(names):
+            return names
+    return {word: word for word in words}
 
 
 def _require_fit(opened: Opened, source: DataSource | None) -> None:
