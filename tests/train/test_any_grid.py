@@ -11,6 +11,7 @@ from metaformer.train.run import train
 SIZES = {"signals": (24,), "volumes": (6, 6, 8)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_arrays_of_any_number_of_axes_are_learned_from(tiny, short, tmp_path, size):
     labels = np.arange(40) % 2
