@@ -63,3 +63,14 @@ def test_a_file_of_something_else_is_refused_in_one_line(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"hello")
     with pytest.raises(DataError, match="cannot read"):
         open_data(f"npz:{tmp_path / 'x.npz'}")
+
+
+def test_the_same_arrays_elsewhere_come_in_the_same_order(tmp_path):
+    batches = []
+    for place in ("here", "elsewhere"):
+        (tmp_path / place).mkdir()
+        np.savez(tmp_path / place / "x.npz", x=np.arange(60.0).reshape(60, 1, 1), y=np.arange(60) % 2)
+        data = open_data(f"npz:{tmp_path / place / 'x.npz'}")
+        plan = BatchPlan(seed=0, epoch=0, batch_size=54)
+        batches.append(next(iter(data.train_batches(plan)))[0])
+    torch.testing.assert_close(*batches, rtol=0, atol=0)
