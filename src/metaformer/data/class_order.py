@@ -1,11 +1,12 @@
 """Which of the model's classes each of the data's classes is: the order of folders is not the order of a classifier."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from metaformer.core.errors import ConfigError, DataError, did_you_mean
+from metaformer.data.notes import some
 
 ClassMap = Mapping[str, int | str]
 
@@ -50,14 +51,14 @@ def match_classes(
         return ClassOrder(index=tuple(int(name) for name in data_names), note="folder names are class numbers")
     if len(data_names) != num_classes:
         raise ConfigError(
-            f"the data has {len(data_names)} classes ({_some(data_names)}) and the model {num_classes}, without names "
-            "to match them by. Say which is which: --class-map FILE."
+            f"the data has {len(data_names)} classes ({some(map(repr, data_names))}) and the model {num_classes}, "
+            "without names to match them by. Say which is which: --class-map FILE."
         )
     if not order_is_by_name:
         return ClassOrder(index=tuple(range(num_classes)))
     return ClassOrder(
         index=tuple(range(num_classes)),
-        note=f"the weights name no classes: folders taken in the order of their names ({_some(data_names)}); "
+        note=f"the weights name no classes: folders taken in the order of their names ({some(map(repr, data_names))}); "
         "if the model's order differs, say --class-map FILE",
     )
 
@@ -69,13 +70,15 @@ def _by_map(
         raise ConfigError("the data has class numbers and no names, so a class map has nothing to map. Leave it out.")
     missing = [name for name in data_names if name not in class_map]
     if missing:
-        raise ConfigError(f"the class map lacks {_some(missing)}.{did_you_mean(missing[0], class_map)}")
+        raise ConfigError(f"the class map lacks {some(map(repr, missing))}.{did_you_mean(missing[0], class_map)}")
     index = []
     for name in data_names:
         target = class_map[name]
         if isinstance(target, str):
             if target not in model_names:
-                known = f"{did_you_mean(target, model_names)} Known: {_some(model_names)}." if model_names else ""
+                known = (
+                    f"{did_you_mean(target, model_names)} Known: {some(map(repr, model_names))}." if model_names else ""
+                )
                 raise ConfigError(f"the class map sends {name!r} to {target!r}, which the model does not have.{known}")
             target = model_names.index(target)
         if not 0 <= target < num_classes:
@@ -113,14 +116,9 @@ def _are_numbers(names: tuple[str, ...], num_classes: int) -> bool:
 def _conflict(data_names: tuple[str, ...], model_names: tuple[str, ...]) -> ConfigError:
     strange = [name for name in data_names if name not in model_names]
     return ConfigError(
-        f"the model has no class {_some(strange)}; it has {_some(model_names)}. Say which is which: --class-map FILE."
+        f"the model has no class {some(map(repr, strange))}; it has {some(map(repr, model_names))}. "
+        "Say which is which: --class-map FILE."
     )
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    rest = f" and {len(listed) - 4} more" if len(listed) > 5 else ""
-    return ", ".join(map(repr, listed[: 4 if rest else 5])) + rest
 
 
 def read_class_map(path: Path) -> dict[str, int | str]:

@@ -26,12 +26,3 @@ class NameList:
 
     def __iter__(self) -> Iterator[str]:
         return (self[index] for index in range(len(self)))
-
-
-def printable(name: str) -> str:
-    """A name as it can be shown and stored: bytes that are no UTF-8 are written by their numbers."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(name).decode(errors="backslashreplace")
-    return name

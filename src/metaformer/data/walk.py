@@ -6,7 +6,7 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 
 from metaformer.core.errors import DataError
-from metaformer.data.name_list import printable
+from metaformer.core.printable import printable
 from metaformer.data.notes import Note, counted, some
 
 # What notebooks, archives, network drives and systems leave behind; hidden names besides.

@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 
 from metaformer.core.errors import DataError
+from metaformer.core.printable import printable
 from metaformer.data.decode.image_file import IMAGE_SUFFIXES
 from metaformer.data.found import Found
 from metaformer.data.image_set import IndexedImages, Sample
-from metaformer.data.name_list import NameList, printable
+from metaformer.data.name_list import NameList
 from metaformer.data.notes import Note, counted, some
 from metaformer.data.split_names import ours, split_of
 from metaformer.data.walk import Walk

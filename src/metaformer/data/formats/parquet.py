@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from metaformer.core.errors import ConfigError, DataError, MissingExtraError, first_line
+from metaformer.core.printable import printable
 from metaformer.data.found import Found
 from metaformer.data.image_set import IndexedImages, Sample
-from metaformer.data.name_list import printable
 from metaformer.data.notes import Note, some
 from metaformer.data.split_names import group_by_split
 from metaformer.data.walk import Walk

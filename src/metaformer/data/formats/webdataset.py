@@ -14,11 +14,12 @@ from itertools import islice
 from pathlib import Path
 
 from metaformer.core.errors import DataError, MissingExtraError
+from metaformer.core.printable import printable
 from metaformer.data.decode.image_file import IMAGE_SUFFIXES
 from metaformer.data.formats.shard_files import file_name, is_remote, list_shards, open_shard
 from metaformer.data.found import Found
 from metaformer.data.image_set import Sample, ShardedImages, ShardIndex
-from metaformer.data.name_list import NameList, printable
+from metaformer.data.name_list import NameList
 from metaformer.data.notes import Note, counted, some
 from metaformer.data.split_names import group_by_split
 from metaformer.data.walk import is_junk
