@@ -15,11 +15,13 @@ from metaformer.core.devices import choose_device
 from metaformer.core.errors import ConfigError
 from metaformer.core.records import recording
 from metaformer.core.records.analysis import Analysis
+from metaformer.data.augment.augmentation import AugmentationConfig
 from metaformer.data.batch_plan import BatchPlan
+from metaformer.data.found import Found
+from metaformer.data.held.hold import hold
 from metaformer.data.preparation import Preparation
 from metaformer.data.source import DataSource
-from metaformer.data.sources import open_data
-from metaformer.data.table import GENERATED
+from metaformer.data.sources import find_data
 from metaformer.deploy.exhibits import Opened, open_model
 
 
@@ -105,25 +107,15 @@ def _open_source(
     device: torch.device,
 ) -> DataSource:
     """The images as the first model that is named takes them."""
-    if data in GENERATED:
-        return open_data(data)
+    found = find_data(data)
+    if not isinstance(found, Found):
+        return found
     words = [word for word in given if isinstance(word, str)]
     if not words:
         size = (image_size, image_size) if isinstance(image_size, int) else image_size
-        return open_data(data, Preparation(image_size=size))
+        return hold(found, Preparation(image_size=size), num_workers=0)
     model_input = open_model(words[0], image_size=image_size, device=device).config.model_input
-    preprocessing = model_input.preprocessing
-    return open_data(
-        data,
-        Preparation(
-            image_size=model_input.height_and_width,
-            in_chans=model_input.in_chans,
-            mean=preprocessing.mean,
-            std=preprocessing.std,
-            crop_fraction=preprocessing.crop_fraction,
-            interpolation=preprocessing.interpolation,
-        ),
-    )
+    return hold(found, Preparation.of(model_input, AugmentationConfig()), num_workers=0)
 
 
 def _exhibits(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from metaformer.core.devices import choose_device
 from metaformer.core.errors import ConfigError, did_you_mean, unknown
+from metaformer.core.preprocessing import Preprocessing
 from metaformer.data.decode.image_transform import ImageTransform
 from metaformer.fast.fastest_form import fastest_form
 from metaformer.models.create import create_model
@@ -131,6 +132,19 @@ def imagenet_synsets() -> tuple[str, ...]:
     from timm.data import ImageNetInfo
 
     return tuple(ImageNetInfo("imagenet-1k").label_names())
+
+
+def renormalise(
+    inputs: Float[Tensor, "n c *grid"], old: Preprocessing, new: Preprocessing
+) -> Float[Tensor, "n c *grid"]:
+    """Inputs that were normalised in the old way, in the new one; on a grid of any number of axes."""
+    if (old.mean, old.std) == (new.mean, new.std):
+        return inputs
+    along = (-1, *(1,) * (inputs.ndim - 2))
+    old_mean, old_std, mean, std = (
+        inputs.new_tensor(values).view(along) for values in (old.mean, old.std, new.mean, new.std)
+    )
+    return (inputs * old_std + old_mean - mean) / std
 
 
 def scorer(

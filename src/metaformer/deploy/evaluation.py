@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from metaformer.core.errors import ConfigError, DataError
@@ -14,7 +13,7 @@ from metaformer.data.class_order import ClassMap, ClassOrder, match_classes
 from metaformer.data.decode.image_batches import read_batches
 from metaformer.data.image_set import ImageSet
 from metaformer.data.source import DataSource
-from metaformer.deploy.classifier import IMAGENET_CLASSES, Classifier, imagenet_synsets, scorer
+from metaformer.deploy.classifier import IMAGENET_CLASSES, Classifier, imagenet_synsets, renormalise, scorer
 from metaformer.deploy.confusion import Confusion
 from metaformer.train.evaluation import ClassSums, Evaluation
 
@@ -151,7 +150,10 @@ def evaluate_source(
         raise ConfigError(f"batch_size must be at least 1; got {batch_size}.")
     order = match_classes(facts.class_names, classifier.class_names, config.num_classes, order_is_by_name=False)
     batches = (
-        _Batch(inputs=_renormalise(images, data, classifier), labels=torch.tensor(order.index)[labels])
+        _Batch(
+            inputs=renormalise(images, facts.model_input.preprocessing, config.preprocessing),
+            labels=torch.tensor(order.index)[labels],
+        )
         for images, labels in data.evaluation_batches(split, batch_size=batch_size)
     )
     score = scorer(classifier.model, precision, mirror=mirror, fast=fast)
@@ -222,19 +224,6 @@ def _label(label: object, order: ClassOrder, classifier: Classifier, name: str) 
     if not isinstance(label, int) or not 0 <= label < known:
         raise DataError(f"{name} has the label {label}; expected 0 to {known - 1}.")
     return order.index[label] if order.index else label
-
-
-def _renormalise(
-    inputs: Float[Tensor, "n c h w"], data: DataSource, classifier: Classifier
-) -> Float[Tensor, "n c h w"]:
-    """With the model's own mean and standard deviation, where it was trained with others than the data's."""
-    facts, preprocessing = data.facts, classifier.model.config.preprocessing
-    if (facts.mean, facts.std) == (preprocessing.mean, preprocessing.std):
-        return inputs
-    old_mean, old_std, mean, std = (
-        torch.tensor(values)[:, None, None] for values in (facts.mean, facts.std, preprocessing.mean, preprocessing.std)
-    )
-    return (inputs * old_std + old_mean - mean) / std
 
 
 def _shape(in_chans: int, image_size: tuple[int, ...]) -> str:

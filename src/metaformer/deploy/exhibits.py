@@ -1,12 +1,11 @@
 """Models to look at, trained or not, from whatever a person has at hand."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from metaformer.analysis.probe import Exhibit
 from metaformer.core.configs import from_dict
@@ -14,7 +13,7 @@ from metaformer.core.errors import ConfigError, did_you_mean
 from metaformer.core.records import RUN_FILE, read_json
 from metaformer.data.class_order import match_classes
 from metaformer.data.source import DataFacts
-from metaformer.deploy.classifier import is_weights
+from metaformer.deploy.classifier import is_weights, renormalise
 from metaformer.models.create import create_model
 from metaformer.models.identify import identify
 from metaformer.models.timm_model import ModelConfig, TimmModelConfig, build_model
@@ -50,7 +49,7 @@ class Opened:
             preprocessing = self.config.preprocessing
             if self.is_trained and (facts.mean, facts.std) != (preprocessing.mean, preprocessing.std):
                 self.model.register_forward_pre_hook(
-                    _renormalise(facts.mean, facts.std, preprocessing.mean, preprocessing.std)
+                    lambda _, args: (renormalise(args[0], facts.model_input.preprocessing, preprocessing), *args[1:])
                 )
         config = self.config
         return Exhibit(
@@ -127,16 +126,3 @@ def _timm(name: str, changes: dict[str, Any]) -> nn.Module:
 
 def _pair(size: int | tuple[int, ...]) -> tuple[int, ...]:
     return (size, size) if isinstance(size, int) else size
-
-
-def _renormalise(
-    mean: tuple[float, ...], std: tuple[float, ...], new_mean: tuple[float, ...], new_std: tuple[float, ...]
-) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
-    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        def column(values: tuple[float, ...]) -> Tensor:
-            return args[0].new_tensor(values)[:, None, None]
-
-        pixels = args[0] * column(std) + column(mean)
-        return ((pixels - column(new_mean)) / column(new_std), *args[1:])
-
-    return hook
