@@ -143,3 +143,8 @@ def test_wrong_requests_are_one_line(weights, tmp_path, capsys, words, message):
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_predicting_does_not_begin_with_loading_the_compiler(run_python):
+    """It takes a second and 70 MiB, and only what is compiled or trained needs it."""
+    assert run_python("import sys, metaformer.cli.predict; print('torch._dynamo' in sys.modules)").strip() == "False"

@@ -14,7 +14,7 @@ from metaformer.block.residual import Residual
 from metaformer.block.token_mixers.pooling import Pooling
 from metaformer.core.errors import ConfigError
 from metaformer.fast.fold import activation_name, fold_mlp, fold_norm
-from metaformer.fast.known import is_known
+from metaformer.fast.known import OUR_BLOCKS, is_known
 from metaformer.models.metaformer import MetaFormer
 from metaformer.ops.drop_path import drop_path
 from metaformer.ops.norm_mlp.training import TrainedMLP, choose_trained_mlp, trained_norm_mlp
@@ -126,6 +126,9 @@ class FusedBlock(MetaFormerBlock):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.choose_kernels()
+
+
+OUR_BLOCKS.add(FusedBlock)
 
 
 def _fuses_mixer(block: MetaFormerBlock) -> bool:

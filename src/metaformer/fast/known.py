@@ -4,6 +4,7 @@ from torch import nn
 
 from metaformer.block.activation import SquaredReLU, StarReLU
 from metaformer.block.channel_mlp import ChannelMLP
+from metaformer.block.metaformer_block import MetaFormerBlock
 from metaformer.block.norm import Affine, BatchNorm, LayerNorm, ModifiedLayerNorm
 from metaformer.block.residual import LeftOut, Residual
 from metaformer.block.token_mixers.attention import Attention
@@ -19,6 +20,9 @@ KNOWN: frozenset[type[nn.Module]] = frozenset(
         *(nn.GELU, nn.ReLU, nn.SiLU, SquaredReLU, StarReLU),
     }
 )
+# Blocks that are ours. That of training joins them where its class is defined: who only runs models need not load what
+# training needs, PyTorch's compiler among it.
+OUR_BLOCKS: set[type[MetaFormerBlock]] = {MetaFormerBlock}
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 

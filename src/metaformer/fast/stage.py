@@ -28,8 +28,7 @@ from metaformer.fast.fold import (
     layer_scale_of,
     no_norm,
 )
-from metaformer.fast.for_training import FusedBlock
-from metaformer.fast.known import is_known, is_untouched
+from metaformer.fast.known import OUR_BLOCKS, is_known, is_untouched
 from metaformer.fast.steps import (
     AsPlane,
     AttentionStep,
@@ -120,7 +119,7 @@ def _begins_with_moments(block: nn.Module) -> bool:
 
 
 def _is_our_block(block: nn.Module) -> TypeGuard[MetaFormerBlock]:
-    return type(block) in (MetaFormerBlock, FusedBlock) and is_untouched(block)
+    return type(block) in OUR_BLOCKS and is_untouched(block)
 
 
 def _reads_moments(norm: nn.Module) -> bool:
