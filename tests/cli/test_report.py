@@ -78,6 +78,7 @@ def test_any_number_of_trainings_on_one_page(make_training, tmp_path, capsys):
     folders = [make_training(name, name) for name in "abc"]
     assert run(*folders, "--export", tmp_path / "out") == 0
     assert (folders[0] / "report-with-b-c.html").is_file()
+    assert (tmp_path / "out" / "validation-accuracy.svg").is_file()
     assert len(list((tmp_path / "out").glob("*.svg"))) == 3
     assert "9 files in" in capsys.readouterr().out
 

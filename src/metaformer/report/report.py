@@ -12,7 +12,7 @@ from metaformer.report.pages.card_page import CARD_FILE, card_page, load_card, q
 from metaformer.report.pages.export_files import export_study, export_trainings
 from metaformer.report.pages.extract import extract_records
 from metaformer.report.pages.html import PAGE_FILE
-from metaformer.report.pages.record_page import RecordPage, analysis_page, plain_page, record_html, write_record_page
+from metaformer.report.pages.record_page import RecordPage, analysis_page, plain_page, write_record_page
 from metaformer.report.pages.study_page import write_study_page
 from metaformer.report.pages.trainings import load_trainings, trainings_page
 from metaformer.report.study.report import StudyReport, load_report
@@ -93,7 +93,7 @@ def _trainings(folders: Sequence[Path], export: Path | None) -> Report:
     made = trainings_page(trainings, folders)
     others = "-".join(Path(folder).resolve().name for folder in folders[1:])
     page = write_record_page(made, folders[0] / (f"report-with-{others}.html" if others else PAGE_FILE))
-    files, why_none = export_trainings(trainings, record_html(made), export) if export is not None else ([], "")
+    files, why_none = export_trainings(trainings, made, export) if export is not None else ([], "")
     return Report(page=page, files=tuple(files), why_no_pictures=why_none)
 
 

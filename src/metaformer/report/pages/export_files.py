@@ -17,6 +17,7 @@ from metaformer.core.atomic_write import write_text
 from metaformer.core.errors import DataError
 from metaformer.report.claims.claims import is_tested
 from metaformer.report.claims.tables import claims_csv, claims_latex, claims_markdown
+from metaformer.report.pages.record_page import RecordPage, panels_by_id, record_html
 from metaformer.report.pages.study_page import study_html
 from metaformer.report.pages.trainings import CHARTS, COLUMNS, Trainings
 from metaformer.report.study.report import StudyReport
@@ -67,7 +68,7 @@ def export_study(report: StudyReport, folder: Path) -> tuple[list[Path], str]:
     return _write(texts, study_html(report), folder)
 
 
-def export_trainings(trainings: Trainings, page: str, folder: Path) -> tuple[list[Path], str]:
+def export_trainings(trainings: Trainings, page: RecordPage, folder: Path) -> tuple[list[Path], str]:
     """Writes the table as CSV and Markdown, each epoch of each training as CSV, and every curve as SVG and PNG.
 
     Args:
@@ -83,14 +84,29 @@ def export_trainings(trainings: Trainings, page: str, folder: Path) -> tuple[lis
     """
     rows = [["Run", *COLUMNS], *trainings.rows()]
     texts = {"trainings.csv": _csv(rows), "trainings.md": _markdown(rows), "epochs.csv": _csv(_epochs(trainings))}
-    return _write(texts, page, folder)
+    names = {place: _stem(panel.title) for place, panel in panels_by_id(page).items()}
+    return _write(texts, record_html(page), folder, names)
 
 
-def _write(texts: Mapping[str, str], page: str, folder: Path) -> tuple[list[Path], str]:
+def _renamed(file: str, names: Mapping[str, str]) -> str:
+    place, dot, suffix = file.rpartition(".")
+    return names.get(place, place) + dot + suffix
+
+
+def _stem(title: str) -> str:
+    """The name of a chart's files: its title without the unit, as in validation-accuracy."""
+    return "-".join(re.findall(r"\w+", re.sub(r"\(.*?\)", "", title).lower()))
+
+
+def _write(
+    texts: Mapping[str, str], page: str, folder: Path, names: Mapping[str, str] | None = None
+) -> tuple[list[Path], str]:
+    """Writes texts and the page's charts, each under the id of its place there or the name that is given for it."""
     try:
         for name, text in texts.items():
             write_text(folder / name, text)
-        pictures, why_none = draw(page)
+        drawn, why_none = draw(page)
+        pictures = {_renamed(name, names or {}): content for name, content in drawn.items()}
         for name, content in pictures.items():
             (folder / name).write_bytes(content)
     except OSError as error:

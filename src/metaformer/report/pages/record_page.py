@@ -38,16 +38,20 @@ class RecordPage:
         return "".join(one if one.isalnum() or one in "-_." else "-" for one in self.title)[:80]
 
 
-def record_html(page: RecordPage) -> str:
-    """The page as text."""
-    charts: dict[str, Panel] = {
+def panels_by_id(page: RecordPage) -> dict[str, Panel]:
+    """The id of its place on the page -> each panel."""
+    return {
         f"panel-{section}-{number}": panel
         for section, one in enumerate(page.measurements, 1)
         for number, panel in enumerate(one.panels, 1)
     }
+
+
+def record_html(page: RecordPage) -> str:
+    """The page as text."""
     return render(
         "record.html.j2",
-        charts=charts,
+        charts=panels_by_id(page),
         records=page.records,
         page=page,
         places=places_of(list(page.records.values())),
