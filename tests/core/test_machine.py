@@ -1,6 +1,7 @@
 import json
 import os
 import subprocess
+from dataclasses import asdict
 
 import torch
 
@@ -8,12 +9,12 @@ from metaformer.core import machine
 
 
 def test_facts_are_plain_json_values():
-    facts = machine.machine_facts()
+    facts = asdict(machine.this_machine())
     assert json.loads(json.dumps(facts)) == facts
 
 
 def test_facts_name_what_decides_speed():
-    assert set(machine.machine_facts()) == {
+    assert set(asdict(machine.this_machine())) == {
         "processor",
         "cores",
         "torch_threads",
@@ -24,7 +25,7 @@ def test_facts_name_what_decides_speed():
 
 
 def test_threads_are_those_of_torch():
-    assert machine.machine_facts()["torch_threads"] == torch.get_num_threads()
+    assert asdict(machine.this_machine())["torch_threads"] == torch.get_num_threads()
 
 
 def test_cores_are_those_that_the_process_may_use():

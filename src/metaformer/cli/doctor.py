@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+from dataclasses import asdict
 
 import torch
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.table import Table
 from metaformer.core import caches
 from metaformer.core.compiling import compiler_names, cpp_compiler
 from metaformer.core.errors import DataError, one_line
-from metaformer.core.machine import commit, machine_facts, versions
+from metaformer.core.machine import commit, this_machine, versions
 
 # What can be done -> the modules it needs, and the extra that brings them.
 ABILITIES = {
@@ -36,7 +37,7 @@ def doctor(clear_caches: bool = False) -> int:
         except OSError as error:
             raise DataError(f"a cache cannot be removed: {error}") from None
     console = Console(soft_wrap=True, highlight=False)
-    facts = {key: value for key, value in machine_facts().items() if value is not None}
+    facts = {key: value for key, value in asdict(this_machine()).items() if value is not None}
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in (facts | versions() | {"commit": commit() or "not a checkout"}).items():
         table.add_row(key.replace("_", " "), str(value))

@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -29,28 +29,23 @@ class Machine:
 
 def this_machine() -> Machine:
     """The machine that this runs on."""
-    return Machine(**machine_facts())
+    return Machine(
+        processor=_processor(),
+        cores=available_cores(),
+        torch_threads=torch.get_num_threads(),
+        memory_gib=_memory_gib(),
+        system=platform.platform(terse=True),
+        accelerator=accelerator_name(),
+    )
 
 
-def provenance(started: datetime | None = None) -> dict[str, Any]:
-    """The fields of a run record that say where and when it was made; it started now, unless said otherwise."""
+def provenance() -> dict[str, Any]:
+    """What a script's own file says of where and when it was made, as plain JSON values; it started now."""
     return {
-        "machine": machine_facts(),
+        "machine": asdict(this_machine()),
         "versions": versions(),
         "commit": commit(),
-        "started": (started or datetime.now(UTC)).isoformat(timespec="seconds"),
-    }
-
-
-def machine_facts() -> dict[str, Any]:
-    """The machine, as far as it decides how fast a model runs."""
-    return {
-        "processor": _processor(),
-        "cores": available_cores(),
-        "torch_threads": torch.get_num_threads(),
-        "memory_gib": _memory_gib(),
-        "system": platform.platform(terse=True),
-        "accelerator": accelerator_name(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

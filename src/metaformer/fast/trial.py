@@ -4,7 +4,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from metaformer.core.checked_file import checked_path, is_whole
 from metaformer.core.compiling import compiler_version
 from metaformer.core.configs import from_dict, to_dict
 from metaformer.core.errors import ConfigError, DataError
-from metaformer.core.machine import instruction_sets, machine_facts, versions
+from metaformer.core.machine import instruction_sets, this_machine, versions
 from metaformer.core.memory import keep_freed_memory
 from metaformer.core.records import read_json
 from metaformer.fast.backends import choose_launches
@@ -184,7 +184,7 @@ def build_candidate(name: str, model: MetaFormer, dtype: torch.dtype, example: T
 def _cache_file(model: MetaFormer, example: Tensor, dtype: torch.dtype) -> Path:
     weights = next(model.parameters())
     key = {
-        "machine": machine_facts(),
+        "machine": asdict(this_machine()),
         "instructions": instruction_sets(),
         "compiler": compiler_version(),
         "versions": versions(),

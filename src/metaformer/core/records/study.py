@@ -151,11 +151,6 @@ class TunedVariant:
     tried: tuple[TriedRate, ...]
     at_edge: bool  # beyond the grid there may be a better one
 
-    @property
-    def has_failed(self) -> bool:
-        """Whether no rate worked."""
-        return all(one.validation_accuracy_percent is None for one in self.tried)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
