@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 import signal
 import sys
 from types import FrameType
@@ -37,13 +38,17 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+        # What is still held back is written here, where a reader that has gone is no error.
+        sys.stdout.flush()
+        sys.exit(code)
     except KeyboardInterrupt:
         _say_stopped("interrupted")
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read our output has seen enough, as `head` has.
-        sys.stderr.close()
+        # What is left goes nowhere, so that Python's own last flush finds nobody missing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except SystemExit as stop:
         # rich takes the broken pipe itself, and exits with 1.
